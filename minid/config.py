@@ -1,0 +1,117 @@
+"""config.toml as frozen values. Reading and validating the file is `minid.config_reader`'s work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from minid.model import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where things lie, absolute. `state` holds store, records, environments, jobs and logs."""
+
+    recipes: Path
+    state: Path
+
+    @property
+    def store(self) -> Path:
+        """The OCI layout and every other blob."""
+        return self.state / "store"
+
+    @property
+    def records(self) -> Path:
+        """The SQLite file."""
+        return self.state / "records.sqlite"
+
+    @property
+    def environments(self) -> Path:
+        """Toolchain trees, one folder each."""
+        return self.state / "environments"
+
+    @property
+    def jobs(self) -> Path:
+        """Folders of running builds."""
+        return self.state / "jobs"
+
+    @property
+    def logs(self) -> Path:
+        """Build logs, one file a run."""
+        return self.state / "logs"
+
+    @property
+    def layers(self) -> Path:
+        """Unpacked layers for checks, a cache."""
+        return self.state / "layers"
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentSpec:
+    """`[environments.NAME]`: what to build in. `suite` empty: the machine's own."""
+
+    name: str
+    kind: Literal["host", "debian", "image"]
+    suite: str = ""
+    packages: tuple[str, ...] = ("gcc", "libc6-dev", "make", "binutils", "perl-base", "patch")
+    image: str = ""
+    mirror: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetching:
+    """`[fetch]`: limits of downloads. Sizes in bytes, times in seconds."""
+
+    max_bytes: int = 2 << 30
+    connect_timeout_s: float = 10.0
+    read_timeout_s: float = 30.0
+    total_timeout_s: float = 1800.0
+    min_bytes_per_s: int = 1024
+    attempts: int = 3
+    parallel: int = 4
+    distro: bool = True
+    allow_private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Building:
+    """`[build]`: how many jobs in all, as whom, and with which limits."""
+
+    jobs: int = 0
+    parallel: int = 2
+    user: str = ""
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Checking:
+    """`[check]`: where smoke tests run."""
+
+    runner: Literal["sandbox", "docker"] = "sandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Publishing:
+    """`[publish]`: where a tested image goes besides the store's own layout."""
+
+    docker: Literal["auto", "on", "off"] = "auto"
+    export: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole of config.toml. `file` is None where minid runs on defaults alone."""
+
+    file: Path | None
+    paths: Paths
+    mirrors: tuple[str, ...] = ()
+    environments: tuple[EnvironmentSpec, ...] = ()
+    fetch: Fetching = Fetching()
+    build: Building = Building()
+    check: Checking = Checking()
+    publish: Publishing = Publishing()
+
+    def environment(self, name: str) -> EnvironmentSpec | None:
+        """The environment of that name, or None."""
+        return next((spec for spec in self.environments if spec.name == name), None)

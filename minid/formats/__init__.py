@@ -1,0 +1,1 @@
+"""Pure formats: bytes in, values out. Nothing here touches the machine."""

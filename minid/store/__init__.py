@@ -1,0 +1,1 @@
+"""What minid keeps: content-addressed blobs and the records about them."""
