@@ -228,6 +228,7 @@ class Recipe:
 
 
 _PLACEHOLDER = re.compile(r"\{(version|major|minor|patch)\}")
+_TAG = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
 def version_parts(version: str) -> dict[str, str]:
@@ -246,6 +247,6 @@ def tag_names(recipe: Recipe) -> tuple[str, ...]:
     """The recipe's tags as `repository:tag`, in the order of the file, each once."""
     names = [f"{recipe.name}:{expand(tag, recipe.source.version)}" for tag in recipe.image.tags]
     for name in names:
-        if not re.fullmatch(r"[a-z0-9]+(?:[._-][a-z0-9]+)*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", name):
+        if not _TAG.fullmatch(name):
             raise RecipeError(f"{recipe.file}: image.tags: expected a tag name, got {name!r}")
     return tuple(dict.fromkeys(names))

@@ -1,0 +1,147 @@
+"""Content-addressed files: `blobs/sha256/<hex>`, the layout of an OCI image store.
+
+A blob is written to a temporary file, hashed on the way, synced and only then given its name, so
+whatever has a name is whole. Nothing here knows what a blob means.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from minid.errors import StoreError
+from minid.formats.digest import Digest
+from minid.host.files import sync_folder
+
+_CHUNK = 1 << 20
+
+
+class Sink:
+    """Takes the bytes of one blob. Leaving `Blobs.receive` without `commit` discards them."""
+
+    def __init__(self, blobs: Blobs, file: BinaryIO, temporary: Path) -> None:
+        self._blobs = blobs
+        self._file = file
+        self._temporary = temporary
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, chunk: bytes) -> None:
+        """Append `chunk`."""
+        self._file.write(chunk)
+        self._hash.update(chunk)
+        self.size += len(chunk)
+
+    def digest_so_far(self) -> Digest:
+        """The digest of all that was written."""
+        return Digest(self._hash.hexdigest())
+
+    def commit(self, expected: Digest | None = None) -> Digest:
+        """Give the blob its name; StoreError, with nothing kept, if it is not `expected`."""
+        digest = self.digest_so_far()
+        if expected is not None and digest != expected:
+            raise StoreError(f"blob: expected {expected}, got {digest}")
+        self._file.flush()
+        os.fchmod(self._file.fileno(), 0o444)
+        os.fsync(self._file.fileno())
+        self._blobs.adopt(self._temporary, digest)
+        return digest
+
+
+class Blobs:
+    """The blobs below one folder. Several processes may read; one writes (see `store.lock`)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.folder = root / "blobs" / "sha256"
+        self.temporary = root / "tmp"
+
+    def prepare(self) -> None:
+        """Make the folders."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.temporary.mkdir(exist_ok=True)
+
+    def path(self, digest: Digest) -> Path:
+        """Where the blob lies or would lie."""
+        return self.folder / digest.hex
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the blob is in the store."""
+        return self.path(digest).is_file()
+
+    def size(self, digest: Digest) -> int:
+        """The blob's size in bytes."""
+        return self.path(digest).stat().st_size
+
+    @contextlib.contextmanager
+    def receive(self) -> Iterator[Sink]:
+        """A sink for one new blob; see `Sink`."""
+        descriptor, name = tempfile.mkstemp(prefix="unverified-", dir=self.temporary)
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb", buffering=_CHUNK) as file:
+                yield Sink(self, file, temporary)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def adopt(self, temporary: Path, digest: Digest) -> None:
+        """Name a finished file. An existing blob of that digest is kept; the bytes are the same."""
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, self.path(digest))
+
+    def add(self, data: bytes | Iterable[bytes], expected: Digest | None = None) -> Digest:
+        """Store `data` and return its digest."""
+        if isinstance(data, bytes) and self.has(digest := Digest.of(data)):
+            return digest
+        with self.receive() as sink:
+            for chunk in (data,) if isinstance(data, bytes) else data:
+                sink.write(chunk)
+            return sink.commit(expected)
+
+    def read(self, digest: Digest) -> bytes:
+        """The blob's bytes, hashed again; StoreError where it is missing or damaged."""
+        try:
+            data = self.path(digest).read_bytes()
+        except FileNotFoundError:
+            raise StoreError(
+                f"store: expected blob {digest}, got nothing",
+                hint="the store lost a file; build again with `minid build --force`",
+            ) from None
+        if Digest.of(data) != digest:
+            raise StoreError(
+                f"store: expected blob {digest}, got other bytes",
+                hint=f"remove {self.path(digest)} and build again with `minid build --force`",
+            )
+        return data
+
+    def iterate(self, digest: Digest) -> Iterator[bytes]:
+        """The blob in chunks, hashed on the way; StoreError after the last if it is damaged."""
+        running = hashlib.sha256()
+        with self.path(digest).open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                running.update(chunk)
+                yield chunk
+        if running.hexdigest() != digest.hex:
+            raise StoreError(f"store: expected blob {digest}, got other bytes")
+
+    def read_range(self, digest: Digest, offset: int, size: int) -> bytes:
+        """`size` bytes at `offset` of a blob, unverified: the caller hashes what it uses."""
+        with self.path(digest).open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+    def flush(self) -> None:
+        """Make the names of all blobs written so far durable: call before a record names them."""
+        sync_folder(self.folder)
+
+    def remove_leftovers(self) -> int:
+        """Delete what killed writers left; only the holder of the lock may call this."""
+        leftovers = list(self.temporary.iterdir())
+        for path in leftovers:
+            path.unlink()
+        return len(leftovers)
