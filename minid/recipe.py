@@ -233,7 +233,7 @@ _TAG = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,12
 
 def version_parts(version: str) -> dict[str, str]:
     """`{version}`, `{major}`, `{minor}`, `{patch}` of a version; a missing component is `0`."""
-    numbers = re.findall(r"\d+", version) + ["0", "0", "0"]
+    numbers = [*re.findall(r"\d+", version), "0", "0", "0"]
     return {"version": version, "major": numbers[0], "minor": numbers[1], "patch": numbers[2]}
 
 

@@ -6,7 +6,7 @@ ustar's fields cannot hold a value. Reading archives of others is `tar_reader`'s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from minid.model import Entry
 
@@ -88,16 +88,14 @@ class TarWriter:
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
         self.offset = 0
+        self._path, self._start, self._size = "", 0, 0
 
     def _put(self, data: bytes) -> None:
         self._write(data)
         self.offset += len(data)
 
-    def add(self, entry: Entry, chunks: Iterable[bytes] = ()) -> int:
-        """Write one member and return where its content begins in the archive.
-
-        `chunks` must give exactly the bytes of a file's content; ValueError otherwise.
-        """
+    def begin(self, entry: Entry) -> int:
+        """Write a member's header and return where its content begins in the archive."""
         name = entry.image_path.encode("utf-8", "surrogateescape")
         if entry.kind == "directory":
             name = name + b"/" if name else b"./"
@@ -109,28 +107,32 @@ class TarWriter:
             self._put(extended + _padding(len(extended)))
         prefix, short = _split_name(name) or (b"", name[:100])
         self._put(_header(short, _TYPE[entry.kind], entry, size, link[:100], prefix))
-        start = self.offset
+        self._path, self._start, self._size = entry.image_path, self.offset, size
+        return self._start
+
+    def put_content(self, chunk: bytes) -> None:
+        """Write part of the content of the member that was begun."""
+        self._put(chunk)
+
+    def finish(self) -> None:
+        """End the member that was begun; ValueError unless it got exactly its content."""
+        got = self.offset - self._start
+        if got != self._size:
+            raise ValueError(f"{self._path}: expected {self._size} bytes of content, got {got}")
+        self._put(_padding(self._size))
+
+    def add(self, entry: Entry, chunks: Iterable[bytes] = ()) -> int:
+        """Write one whole member and return where its content begins in the archive.
+
+        `chunks` must give exactly the bytes of a file's content; ValueError otherwise.
+        """
+        start = self.begin(entry)
         for chunk in chunks:
-            self._put(chunk)
-        if self.offset - start != size:
-            raise ValueError(
-                f"{entry.image_path}: expected {size} bytes of content, got {self.offset - start}"
-            )
-        self._put(_padding(size))
+            self.put_content(chunk)
+        self.finish()
         return start
 
     def close(self) -> None:
         """Write the end-of-archive marker: two blocks of zeros, no record padding."""
         self._put(bytes(2 * BLOCK))
 
-
-def iterate_tar(members: Iterable[tuple[Entry, bytes]]) -> Iterator[bytes]:
-    """The bytes of an archive of `members`, each with its whole content."""
-    pending: list[bytes] = []
-    writer = TarWriter(pending.append)
-    for entry, data in members:
-        writer.add(entry, (data,) if data else ())
-        yield from pending
-        pending.clear()
-    writer.close()
-    yield from pending

@@ -1,1 +1,1 @@
-"""The steps of the line: each a function from one frozen value to the next, none imports another."""
+"""The steps of the line, each a function from one frozen value to the next."""

@@ -1,0 +1,345 @@
+"""The records: runs, stages, results, images, tags, publications. The only SQL of minid.
+
+One process holds the one connection that writes (see `store.lock`); readers open read-only. What a
+method has returned from is on disk. Blobs named here must be flushed before they are named.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from minid.errors import StoreError
+from minid.store.schema import prepare_database
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One attempt to bring one recipe up to date. Times in seconds since the epoch."""
+
+    id: int
+    recipe: str
+    version: str
+    status: str
+    reason: str
+    changes: tuple[str, ...]
+    started: float
+    finished: float | None
+    error: str
+    exit_code: int
+    log: str
+    manifest: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageRow:
+    """One step within a run: its key, whether the store had it, how long it took, with what."""
+
+    name: str
+    key: str
+    cached: bool
+    seconds: float
+    tools: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TagRow:
+    """A tag and the manifest digest it points at."""
+
+    name: str
+    manifest: str
+    moved: float
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationRow:
+    """A tag that moved at a target, from which manifest digest (may be empty) to which."""
+
+    run: int
+    target: str
+    name: str
+    from_manifest: str
+    to_manifest: str
+    moved: float
+
+
+_RUN_COLUMNS = (
+    "id, recipe, version, status, reason, changes, started, finished, error, exit_code, log, "
+    "manifest"
+)
+
+
+def _run_row(row: Sequence[object]) -> RunRow:
+    values = list(row)
+    values[5] = tuple(json.loads(str(values[5])))
+    return RunRow(*values)  # type: ignore[arg-type]
+
+
+class Records:
+    """The database at `path`. `writable` opens it for writing, making it if it is not there."""
+
+    def __init__(self, path: Path, *, writable: bool) -> None:
+        self._lock = threading.RLock()
+        self.path = path
+        uri = f"file:{path}?mode={'rwc' if writable else 'ro'}"
+        try:
+            self._connection = sqlite3.connect(
+                uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10
+            )
+            if writable:
+                self._connection.execute("PRAGMA journal_mode = TRUNCATE")
+                self._connection.execute("PRAGMA synchronous = FULL")
+                prepare_database(self._connection)
+            self._connection.execute("PRAGMA foreign_keys = ON")
+        except sqlite3.Error as error:
+            raise StoreError(f"{path}: expected a database of minid, got {error}") from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def _query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        with self._lock:
+            return self._connection.execute(sql, values).fetchall()
+
+    # runs
+
+    def start_run(
+        self, recipe: str, version: str, reason: str, changes: Sequence[str], now: float
+    ) -> int:
+        """Record that a run begins, and return its id."""
+        with self._transaction() as connection:
+            cursor = connection.execute(
+                "INSERT INTO runs (recipe, version, status, reason, changes, started)"
+                " VALUES (?, ?, 'running', ?, ?, ?)",
+                (recipe, version, reason, json.dumps(list(changes)), now),
+            )
+            return int(cursor.lastrowid or 0)
+
+    def set_log(self, run: int, log: str) -> None:
+        """Name the run's log file."""
+        with self._transaction() as connection:
+            connection.execute("UPDATE runs SET log = ? WHERE id = ?", (log, run))
+
+    def fail_run(self, run: int, error: str, exit_code: int, now: float) -> None:
+        """Record that a run failed and why. The recipe's last good image stays."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE runs SET status = 'failed', error = ?, exit_code = ?, finished = ?"
+                " WHERE id = ?",
+                (error, exit_code, now, run),
+            )
+
+    def finish_run(
+        self, run: int, recipe: str, manifest: str, inputs: Mapping[str, str], now: float
+    ) -> None:
+        """Record that a run reached its end, and with which inputs."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE runs SET status = 'ok', manifest = ?, finished = ? WHERE id = ?",
+                (manifest, now, run),
+            )
+            connection.execute(
+                "INSERT INTO inputs (recipe, inputs, run) VALUES (?, ?, ?)"
+                " ON CONFLICT (recipe) DO UPDATE SET inputs = excluded.inputs, run = excluded.run",
+                (recipe, json.dumps(dict(inputs)), run),
+            )
+
+    def record_unchanged(self, recipe: str, version: str, manifest: str, now: float) -> None:
+        """Record that a run was asked for and nothing had to be done.
+
+        Repeats move the time of the last such row instead of adding rows: a cron job that asks
+        every minute must not fill the database.
+        """
+        with self._transaction() as connection:
+            last = connection.execute(
+                "SELECT id, status FROM runs WHERE recipe = ? ORDER BY id DESC LIMIT 1", (recipe,)
+            ).fetchone()
+            if last and last[1] == "unchanged":
+                connection.execute("UPDATE runs SET finished = ? WHERE id = ?", (now, last[0]))
+                return
+            connection.execute(
+                "INSERT INTO runs (recipe, version, status, reason, changes, started, finished,"
+                " manifest) VALUES (?, ?, 'unchanged', 'asked', '[]', ?, ?, ?)",
+                (recipe, version, now, now, manifest),
+            )
+
+    def interrupt_running(self, now: float) -> int:
+        """Mark runs whose process died; only the holder of the lock may call this."""
+        with self._transaction() as connection:
+            return connection.execute(
+                "UPDATE runs SET status = 'interrupted', finished = ?,"
+                " error = 'minid ended before the run did' WHERE status = 'running'",
+                (now,),
+            ).rowcount
+
+    def has_running(self) -> bool:
+        """Whether any run is marked as running."""
+        return bool(self._query("SELECT 1 FROM runs WHERE status = 'running' LIMIT 1"))
+
+    def runs(self, recipe: str | None = None, limit: int = 50) -> list[RunRow]:
+        """The newest runs, newest first, of one recipe or of all."""
+        where = "WHERE recipe = ?" if recipe else ""
+        values = (recipe, limit) if recipe else (limit,)
+        rows = self._query(
+            f"SELECT {_RUN_COLUMNS} FROM runs {where} ORDER BY id DESC LIMIT ?",  # noqa: S608
+            values,
+        )
+        return [_run_row(row) for row in rows]
+
+    def run(self, run: int) -> RunRow | None:
+        """The run of that id."""
+        rows = self._query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE id = ?", (run,))  # noqa: S608
+        return _run_row(rows[0]) if rows else None
+
+    # stages and results
+
+    def add_stage(self, run: int, stage: StageRow) -> None:
+        """Record one stage of a run."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO stages (run, name, key, cached, seconds, tools)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    run,
+                    stage.name,
+                    stage.key,
+                    int(stage.cached),
+                    stage.seconds,
+                    json.dumps(dict(stage.tools)),
+                ),
+            )
+
+    def stages(self, run: int) -> list[StageRow]:
+        """The stages of a run, in their order."""
+        rows = self._query(
+            "SELECT name, key, cached, seconds, tools FROM stages WHERE run = ? ORDER BY rowid",
+            (run,),
+        )
+        return [
+            StageRow(str(name), str(key), bool(cached), float(str(seconds)), json.loads(str(tools)))
+            for name, key, cached, seconds, tools in rows
+        ]
+
+    def result(self, key: str) -> dict[str, object] | None:
+        """What the stage with that key gave, if it ever ran to its end."""
+        rows = self._query("SELECT output FROM results WHERE key = ?", (key,))
+        return dict(json.loads(str(rows[0][0]))) if rows else None
+
+    def add_result(
+        self, key: str, stage: str, recipe: str, output: Mapping[str, object], now: float
+    ) -> None:
+        """Keep a stage's output. Its blobs must be flushed already."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO results (key, stage, recipe, output, created)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (key, stage, recipe, json.dumps(dict(output)), now),
+            )
+
+    def inputs(self, recipe: str) -> dict[str, str]:
+        """The inputs of the recipe's last good run; empty where there is none."""
+        rows = self._query("SELECT inputs FROM inputs WHERE recipe = ?", (recipe,))
+        return dict(json.loads(str(rows[0][0]))) if rows else {}
+
+    # images, tags, publications
+
+    def publish(
+        self,
+        run: int,
+        image: Mapping[str, object],
+        names: Sequence[str],
+        now: float,
+    ) -> list[PublicationRow]:
+        """Move tags of the store to an image, in one transaction, remembering where they were.
+
+        `image` has at least manifest, recipe and version. Returns the tags that moved.
+        """
+        manifest = str(image["manifest"])
+        moved: list[PublicationRow] = []
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO images (manifest, recipe, version, detail, created)"
+                " VALUES (?, ?, ?, ?, ?) ON CONFLICT (manifest) DO UPDATE SET detail ="
+                " excluded.detail",
+                (manifest, image["recipe"], image["version"], json.dumps(dict(image)), now),
+            )
+            for name in names:
+                before = connection.execute(
+                    "SELECT manifest FROM tags WHERE name = ?", (name,)
+                ).fetchone()
+                if before and before[0] == manifest:
+                    continue
+                row = PublicationRow(run, "store", name, before[0] if before else "", manifest, now)
+                self._insert_publication(connection, row)
+                connection.execute(
+                    "INSERT INTO tags (name, manifest, moved) VALUES (?, ?, ?) ON CONFLICT (name)"
+                    " DO UPDATE SET manifest = excluded.manifest, moved = excluded.moved",
+                    (name, manifest, now),
+                )
+                moved.append(row)
+        return moved
+
+    @staticmethod
+    def _insert_publication(connection: sqlite3.Connection, row: PublicationRow) -> None:
+        connection.execute(
+            "INSERT INTO publications (run, target, name, from_manifest, to_manifest, moved)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (row.run, row.target, row.name, row.from_manifest, row.to_manifest, row.moved),
+        )
+
+    def add_publication(self, row: PublicationRow) -> None:
+        """Record that a tag moved at a target other than the store."""
+        with self._transaction() as connection:
+            self._insert_publication(connection, row)
+
+    def published(self, target: str, name: str) -> str:
+        """The manifest digest that was last published under a name at a target, or empty."""
+        rows = self._query(
+            "SELECT to_manifest FROM publications WHERE name = ? AND target = ?"
+            " ORDER BY id DESC LIMIT 1",
+            (name, target),
+        )
+        return str(rows[0][0]) if rows else ""
+
+    def publications(self, name: str | None = None, limit: int = 50) -> list[PublicationRow]:
+        """The newest publications, newest first, of one name or of all."""
+        where = "WHERE name = ?" if name else ""
+        values: tuple[object, ...] = (name, limit) if name else (limit,)
+        rows = self._query(
+            "SELECT run, target, name, from_manifest, to_manifest, moved FROM publications"  # noqa: S608
+            f" {where} ORDER BY id DESC LIMIT ?",
+            values,
+        )
+        return [PublicationRow(*row) for row in rows]  # type: ignore[arg-type]
+
+    def tags(self) -> list[TagRow]:
+        """Every tag of the store, sorted by name."""
+        rows = self._query("SELECT name, manifest, moved FROM tags ORDER BY name")
+        return [TagRow(*row) for row in rows]  # type: ignore[arg-type]
+
+    def image(self, manifest: str) -> dict[str, object] | None:
+        """What is recorded of the image with that manifest digest."""
+        rows = self._query("SELECT detail FROM images WHERE manifest = ?", (manifest,))
+        return dict(json.loads(str(rows[0][0]))) if rows else None
+
+    def images(self) -> list[dict[str, object]]:
+        """Every image of the store, newest first."""
+        rows = self._query("SELECT detail FROM images ORDER BY created DESC")
+        return [dict(json.loads(str(detail))) for (detail,) in rows]
