@@ -72,6 +72,7 @@ class Fetching:
     parallel: int = 4
     distro: bool = True
     allow_private: bool = False
+    proxy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
