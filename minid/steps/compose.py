@@ -1,0 +1,270 @@
+"""Lay a root file system: the base below, the payload, then what the recipe itself adds.
+
+Pure: trees in, trees out. Nothing is written to disk here, and nothing is ever chowned; a layer
+later takes owners and modes from the entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from minid.errors import ComposeError
+from minid.formats.accounts import Accounts, add_accounts
+from minid.formats.droplist import match_paths
+from minid.formats.rootfs import Rootfs as Root
+from minid.formats.tree import sort_entries
+from minid.model import Content, Entry, Tree
+from minid.recipe import Directory, Edit, File, Recipe, expand
+
+Read = Callable[[Content], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """A root file system as layers. `payload` and `own` lie on the base in this order.
+
+    `flatten` is true where the recipe removed something of the base: layers only add here, without
+    whiteouts, so the image then gets one layer of its own with everything.
+    """
+
+    tree: Tree
+    payload: tuple[Entry, ...]
+    own: tuple[Entry, ...]
+    flatten: bool
+
+
+def compose_rootfs(
+    recipe: Recipe,
+    *,
+    base: Tree,
+    payload: Tree,
+    files: Mapping[str, bytes],
+    read: Read,
+    mtime: int,
+) -> Composed:
+    """The root file system of `recipe`.
+
+    `files` are the recipe's own files by the name that `rootfs.files[].source` gives. `mtime` is
+    the release's time, and the time of everything made here. ComposeError names the recipe's key.
+    """
+    root = Root(base.entries)
+    lower = _lay_payload(root, payload, mtime)
+    own = _Own(recipe, root, read, mtime, files)
+    removed = own.remove_paths()
+    own.add_accounts()
+    own.add_directories()
+    own.add_files()
+    own.add_links()
+    own.edit_files()
+    base_paths = {entry.image_path for entry in base.entries}
+    lower = [entry for entry in lower if root.get(entry.image_path) is not None]
+    return Composed(
+        tree=root.tree(),
+        payload=sort_entries(_close_links(lower, payload)),
+        own=sort_entries(own.layer.values()),
+        flatten=bool(removed & base_paths),
+    )
+
+
+def _lay_payload(root: Root, payload: Tree, mtime: int) -> list[Entry]:
+    """Put the payload on the base; what the base already has, byte for byte, is left out."""
+    layer: dict[str, Entry] = {}
+    for entry in payload.entries:
+        name = entry.image_path.rpartition("/")[2]
+        if name.startswith(".wh."):
+            raise ComposeError(
+                f"/{entry.image_path}: expected no whiteout name in a payload, got {name!r}"
+            )
+        existing = root.get(entry.image_path)
+        if existing is not None and _same(existing, entry):
+            continue
+        for added in root.put(entry, mtime, "payload: "):
+            layer[added.image_path] = added
+    return list(layer.values())
+
+
+def _same(below: Entry, above: Entry) -> bool:
+    if below.kind != above.kind:
+        return False
+    if below.kind == "directory":
+        return True
+    if below.kind == "symlink":
+        return below.target == above.target
+    if below.content is None or above.content is None:
+        return False
+    owner = (below.mode, below.uid, below.gid) == (above.mode, above.uid, above.gid)
+    return owner and below.content.digest == above.content.digest
+
+
+def _close_links(layer: list[Entry], payload: Tree) -> list[Entry]:
+    """Hard links work inside one layer only: a link whose target is not there becomes a file."""
+    here = {entry.image_path for entry in layer}
+    files = {entry.image_path: entry for entry in payload.entries}
+    return [
+        replace(entry, kind="file", target="", content=files[entry.target].content)
+        if entry.kind == "hardlink" and entry.target not in here
+        else entry
+        for entry in layer
+    ]
+
+
+class _Own:
+    """What the recipe adds by itself; `layer` collects it by path."""
+
+    def __init__(
+        self, recipe: Recipe, root: Root, read: Read, mtime: int, files: Mapping[str, bytes]
+    ) -> None:
+        self.recipe = recipe
+        self.root = root
+        self.read = read
+        self.mtime = mtime
+        self.files = files
+        self.layer: dict[str, Entry] = {}
+        self.accounts = Accounts()
+
+    def _where(self, key: str) -> str:
+        return f"{self.recipe.file}: rootfs.{key}: "
+
+    def _put(self, entry: Entry, key: str) -> None:
+        for added in self.root.put(entry, self.mtime, self._where(key)):
+            self.layer[added.image_path] = added
+
+    def _text(self, image_path: str) -> str:
+        entry = self.root.get(image_path)
+        if entry is None or entry.content is None:
+            return ""
+        return self.read(entry.content).decode("utf-8", "surrogateescape")
+
+    def remove_paths(self) -> set[str]:
+        """Take away what `rootfs.remove` names; a pattern that names nothing is an error."""
+        removed: set[str] = set()
+        for position, pattern in enumerate(self.recipe.rootfs.remove):
+            paths = [entry.image_path for entry in self.root.tree().entries]
+            matched = match_paths(pattern, paths)
+            if not matched:
+                raise ComposeError(
+                    f"{self._where(f'remove[{position}]')}expected a path in the rootfs, "
+                    f"got {pattern!r}, which matches nothing"
+                )
+            for path in matched:
+                removed |= {entry.image_path for entry in self.root.remove(path)}
+        return removed
+
+    def add_accounts(self) -> None:
+        """passwd, group and shadow, where the recipe has users or groups."""
+        rootfs = self.recipe.rootfs
+        base = Accounts(*(self._text(f"etc/{name}") for name in ("passwd", "group", "shadow")))
+        self.accounts = add_accounts(base, rootfs.users, rootfs.groups)
+        if not rootfs.users and not rootfs.groups:
+            return
+        for name, text, mode in (
+            ("passwd", self.accounts.passwd, 0o644),
+            ("group", self.accounts.group, 0o644),
+            ("shadow", self.accounts.shadow, 0o600),
+        ):
+            content = Content.inline(text.encode("utf-8", "surrogateescape"))
+            self._put(Entry(f"etc/{name}", "file", mode, self.mtime, content=content), "users")
+
+    def _owner(self, owner: str, group: str, key: str) -> tuple[int, int]:
+        uid = int(owner) if owner.isdigit() else self.accounts.uids.get(owner)
+        if uid is None:
+            raise ComposeError(
+                f"{self._where(key)}expected a user of the rootfs, got {owner!r}",
+                hint="add it to rootfs.users, or use a number",
+            )
+        if not group:
+            return uid, self.accounts.primary_gids.get(owner, uid)
+        gid = int(group) if group.isdigit() else self.accounts.gids.get(group)
+        if gid is None:
+            raise ComposeError(
+                f"{self._where(key)}expected a group of the rootfs, got {group!r}",
+                hint="add it to rootfs.groups, or use a number",
+            )
+        return uid, gid
+
+    def _place(self, path: str) -> str:
+        return self.root.resolve(path.strip("/"), follow_last=False)
+
+    def add_directories(self) -> None:
+        """`rootfs.directories`."""
+        for position, item in enumerate(self.recipe.rootfs.directories):
+            self._add_directory(item, f"directories[{position}]")
+
+    def _add_directory(self, item: Directory, key: str) -> None:
+        uid, gid = self._owner(item.owner, item.group, key)
+        path = self.root.resolve(item.path.strip("/"), follow_last=True)
+        self._put(Entry(path, "directory", item.mode, self.mtime, uid=uid, gid=gid), key)
+
+    def add_files(self) -> None:
+        """`rootfs.files`."""
+        for position, item in enumerate(self.recipe.rootfs.files):
+            self._add_file(item, f"files[{position}]")
+
+    def _add_file(self, item: File, key: str) -> None:
+        uid, gid = self._owner(item.owner, item.group, key)
+        if item.source is not None:
+            data = self.files[item.source]
+        else:
+            data = expand(item.content or "", self.recipe.source.version).encode()
+        self._put(
+            Entry(
+                self._place(item.path),
+                "file",
+                item.mode,
+                self.mtime,
+                uid=uid,
+                gid=gid,
+                content=Content.inline(data),
+            ),
+            key,
+        )
+
+    def add_links(self) -> None:
+        """`rootfs.links`."""
+        for path, target in self.recipe.rootfs.links:
+            entry = Entry(self._place(path), "symlink", 0o777, self.mtime, target=target)
+            self._put(entry, f'links."{path}"')
+
+    def edit_files(self) -> None:
+        """`rootfs.edits`, in their order, each on the outcome of the one before."""
+        for position, edit in enumerate(self.recipe.rootfs.edits):
+            self._edit_file(edit, f"edits[{position}]")
+
+    def _edit_file(self, edit: Edit, key: str) -> None:
+        path = self.root.resolve(edit.path.strip("/"), follow_last=True)
+        entry = self.root.get(path)
+        if entry is not None and entry.kind == "hardlink":
+            target = self.root.get(entry.target)
+            entry = target and replace(target, image_path=path)
+        if entry is None or entry.content is None:
+            raise ComposeError(
+                f"{self._where(key)}expected a file at {edit.path}, "
+                f"got {'nothing' if entry is None else f'a {entry.kind}'}"
+            )
+        data = self._apply(edit, self.read(entry.content), key)
+        self._put(replace(entry, content=Content.inline(data), mtime=self.mtime), key)
+
+    def _apply(self, edit: Edit, data: bytes, key: str) -> bytes:
+        version = self.recipe.source.version
+        if edit.replace is not None:
+            wanted = edit.replace.encode()
+            found = data.count(wanted)
+            if found != edit.expect:
+                raise ComposeError(
+                    f"{self._where(key)}expected {edit.expect} of {edit.replace!r} in "
+                    f"{edit.path}, got {found}",
+                    hint=_closest_line(edit.replace, data)
+                    or "upstream changed the file; look at it and mend the edit",
+                )
+            data = data.replace(wanted, expand(edit.with_, version).encode())
+        prepend, append = expand(edit.prepend, version), expand(edit.append, version)
+        return prepend.encode() + data + append.encode()
+
+
+def _closest_line(wanted: str, data: bytes) -> str:
+    import difflib
+
+    lines = [line.strip() for line in data.decode("utf-8", "replace").splitlines()]
+    close = difflib.get_close_matches(wanted.strip(), lines[:5000], n=1, cutoff=0.5)
+    return f"the closest line there is {close[0]!r}" if close else ""

@@ -1,0 +1,269 @@
+"""From layers to an image: configuration, history, manifest, the three sizes, the budget."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from minid.errors import ImageError
+from minid.formats.archive import Member, archive_size, list_members
+from minid.formats.digest import Digest
+from minid.formats.oci import (
+    CONFIG_TYPE,
+    Descriptor,
+    History,
+    RunConfig,
+    dump_config,
+    dump_manifest,
+)
+from minid.formats.quantity import format_size
+from minid.model import Image, Layer, Sizes, Tree
+from minid.recipe import ImageTable, Recipe, expand, tag_names
+from minid.store.blobs import Blobs
+
+# The label by which minid knows its own images, in an engine that others use too.
+RECIPE_LABEL = "org.minid.recipe"
+_DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The image below: its name, layers, and configuration as stored."""
+
+    name: str
+    layers: tuple[Layer, ...]
+    config: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltImage:
+    """An image in the store, with its root file system and the runtime's part of its config."""
+
+    image: Image
+    run: RunConfig
+    members: tuple[Member, ...]
+
+
+def run_config_of(config: Mapping[str, object]) -> RunConfig:
+    """The runtime's part of a stored configuration."""
+    found = config.get("config")
+    table: Mapping[str, object] = found if isinstance(found, dict) else {}
+
+    def texts(key: str) -> tuple[str, ...]:
+        value = table.get(key) or ()
+        return tuple(str(item) for item in value) if isinstance(value, (list, dict)) else ()
+
+    return RunConfig(
+        env=texts("Env"),
+        entrypoint=texts("Entrypoint"),
+        cmd=texts("Cmd"),
+        user=str(table.get("User", "")),
+        workdir=str(table.get("WorkingDir", "")),
+        expose=texts("ExposedPorts"),
+        volumes=texts("Volumes"),
+        stop_signal=str(table.get("StopSignal", "")),
+    )
+
+
+def derive_run_config(table: ImageTable, base: RunConfig) -> RunConfig:
+    """`base` with what `[image]` says on top. Setting an entrypoint clears an inherited cmd,
+    as it does in a Dockerfile."""
+    env = dict(item.split("=", 1) for item in (base.env or (_DEFAULT_PATH,)))
+    env |= dict(table.env)
+    inherited_cmd = () if table.entrypoint is not None else base.cmd
+    return RunConfig(
+        env=tuple(f"{name}={value}" for name, value in env.items()),
+        entrypoint=base.entrypoint if table.entrypoint is None else table.entrypoint,
+        cmd=inherited_cmd if table.cmd is None else table.cmd,
+        user=table.user or base.user,
+        workdir=table.workdir or base.workdir,
+        expose=tuple(dict.fromkeys((*base.expose, *table.expose))),
+        volumes=tuple(dict.fromkeys((*base.volumes, *table.volumes))),
+        stop_signal=table.stop_signal or base.stop_signal,
+    )
+
+
+def image_labels(recipe: Recipe) -> dict[str, str]:
+    """The labels: OCI's predefined keys, minid's own, then the recipe's, which win."""
+    version = recipe.source.version
+    labels = {
+        RECIPE_LABEL: recipe.name,
+        "org.opencontainers.image.title": recipe.name,
+        "org.opencontainers.image.version": version,
+        "org.opencontainers.image.description": recipe.summary,
+        "org.opencontainers.image.licenses": recipe.license,
+        "org.opencontainers.image.url": recipe.homepage,
+    }
+    labels = {key: value for key, value in labels.items() if value}
+    return labels | {key: expand(value, version) for key, value in recipe.image.labels}
+
+
+def _base_history(base: Base | None) -> list[History]:
+    lines = base.config.get("history") if base else None
+    return [
+        History(
+            created_by=str(line.get("created_by", "")),
+            comment=str(line.get("comment", "")),
+            empty=bool(line.get("empty_layer", False)),
+        )
+        for line in (lines if isinstance(lines, list) else [])
+        if isinstance(line, dict)
+    ]
+
+
+def _instructions(table: ImageTable) -> list[History]:
+    """Entries without a layer, worded as a Dockerfile words them: people read `docker history`."""
+    lines: list[str] = [f"ENV {name}={value}" for name, value in table.env]
+    lines += [f"USER {table.user}"] if table.user else []
+    lines += [f"WORKDIR {table.workdir}"] if table.workdir else []
+    lines += [f"EXPOSE {' '.join(table.expose)}"] if table.expose else []
+    lines += [f"VOLUME {json.dumps(list(table.volumes))}"] if table.volumes else []
+    lines += [f"STOPSIGNAL {table.stop_signal}"] if table.stop_signal else []
+    if table.entrypoint is not None:
+        lines.append(f"ENTRYPOINT {json.dumps(list(table.entrypoint))}")
+    if table.cmd is not None:
+        lines.append(f"CMD {json.dumps(list(table.cmd))}")
+    return [History(line, empty=True) for line in lines]
+
+
+def build_image(
+    recipe: Recipe,
+    *,
+    layers: tuple[Layer, ...],
+    base: Base | None,
+    created: int,
+    architecture: str,
+    blobs: Blobs,
+) -> BuiltImage:
+    """Write configuration and manifest of `recipe`'s image.
+
+    `layers` are the image's own, above the base's; with `base` None they are all of them. `created`
+    is the release's time. ImageError where the image is over the recipe's budget.
+    """
+    table, version = recipe.image, recipe.source.version
+    run = derive_run_config(table, run_config_of(base.config) if base else RunConfig())
+    history = _base_history(base)
+    history += [History(layer.created_by, layer.comment) for layer in layers]
+    history += _instructions(table)
+    stack = (*(base.layers if base else ()), *layers)
+    config = dump_config(
+        run,
+        layers=stack,
+        history=history,
+        labels=image_labels(recipe),
+        created=created,
+        architecture=architecture,
+        author=table.author,
+        comment=expand(table.comment, version),
+    )
+    config_digest = blobs.add(config)
+    manifest = dump_manifest(Descriptor(CONFIG_TYPE, config_digest, len(config)), stack)
+    manifest_digest = blobs.add(manifest)
+    names = tag_names(recipe)
+    image = Image(
+        recipe=recipe.name,
+        version=version,
+        manifest=manifest_digest,
+        config=config_digest,
+        layers=stack,
+        sizes=Sizes(0, 0, 0),
+        tags=names,
+        created=created,
+    )
+    members = list_members(
+        image,
+        manifest_size=len(manifest),
+        config_size=len(config),
+        architecture=architecture,
+        names=names,
+    )
+    sizes = Sizes(
+        unpacked=sum(layer.unpacked_size for layer in stack),
+        layers=sum(layer.size for layer in stack),
+        archive=archive_size(members),
+    )
+    return BuiltImage(_with_sizes(image, sizes), run, members)
+
+
+def _with_sizes(image: Image, sizes: Sizes) -> Image:
+    from dataclasses import replace
+
+    return replace(image, sizes=sizes)
+
+
+def check_budget(recipe: Recipe, sizes: Sizes, tree: Tree) -> None:
+    """ImageError where the unpacked image is larger than `image.budget`."""
+    budget = recipe.image.budget_bytes
+    if budget is None or sizes.unpacked <= budget:
+        return
+    files = sorted(tree.entries, key=lambda entry: -(entry.content.size if entry.content else 0))
+    largest = ", ".join(
+        f"/{entry.image_path} {format_size(entry.content.size)}"
+        for entry in files[:5]
+        if entry.content
+    )
+    raise ImageError(
+        f"{recipe.file}: image.budget: expected at most {format_size(budget)} unpacked, "
+        f"got {format_size(sizes.unpacked)}",
+        hint=f"the largest files: {largest}",
+    )
+
+
+def dump_image(image: Image) -> dict[str, object]:
+    """`image` as plain JSON values, for the records."""
+    return {
+        "recipe": image.recipe,
+        "version": image.version,
+        "manifest": str(image.manifest),
+        "config": str(image.config),
+        "created": image.created,
+        "tags": list(image.tags),
+        "sizes": {
+            "unpacked": image.sizes.unpacked,
+            "layers": image.sizes.layers,
+            "archive": image.sizes.archive,
+        },
+        "layers": [dump_layer(layer) for layer in image.layers],
+    }
+
+
+def dump_layer(layer: Layer) -> dict[str, object]:
+    """`layer` as plain JSON values."""
+    return {
+        "diff_id": str(layer.diff_id),
+        "digest": str(layer.digest),
+        "size": layer.size,
+        "unpacked_size": layer.unpacked_size,
+        "created_by": layer.created_by,
+        "comment": layer.comment,
+    }
+
+
+def parse_layer(value: Mapping[str, object]) -> Layer:
+    """Read what `dump_layer` wrote."""
+    return Layer(
+        diff_id=Digest.parse(str(value["diff_id"])),
+        digest=Digest.parse(str(value["digest"])),
+        size=int(str(value["size"])),
+        unpacked_size=int(str(value["unpacked_size"])),
+        created_by=str(value["created_by"]),
+        comment=str(value["comment"]),
+    )
+
+
+def parse_image(value: Mapping[str, object]) -> Image:
+    """Read what `dump_image` wrote."""
+    sizes, layers, tags = value["sizes"], value["layers"], value["tags"]
+    if not isinstance(sizes, dict) or not isinstance(layers, list) or not isinstance(tags, list):
+        raise ValueError("expected an image of the records")
+    return Image(
+        recipe=str(value["recipe"]),
+        version=str(value["version"]),
+        manifest=Digest.parse(str(value["manifest"])),
+        config=Digest.parse(str(value["config"])),
+        layers=tuple(parse_layer(layer) for layer in layers),
+        sizes=Sizes(**sizes),
+        tags=tuple(str(tag) for tag in tags),
+        created=int(str(value["created"])),
+    )

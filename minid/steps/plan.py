@@ -1,0 +1,185 @@
+"""What a recipe's image depends on, and the keys under which the store knows its stages.
+
+A key is the SHA-256 of the canonical JSON of everything that shapes a stage's output. A stage whose
+key has a result is not run again. `Inputs` keeps the same facts by name, so that `explain` can say
+which of them changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+
+from minid.errors import RecipeError
+from minid.formats.digest import Digest, canonical_json, digest_of_json
+from minid.recipe import Contents, ImageTable, Recipe, Rootfs
+
+# Raised when a stage's code changes what it makes: results of older code are not used then.
+STAGE_VERSIONS = {"compile": 1, "pack": 1, "compose": 1, "image": 1, "check": 1}
+
+_MAX_OWN_FILE = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFiles:
+    """The files of a recipe's folder that it names: patches in order, and sources of the rootfs."""
+
+    patches: tuple[tuple[str, bytes], ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The keys of one recipe's stages, hex, and the named inputs behind them.
+
+    `image` and what follows are empty for a library recipe.
+    """
+
+    compile: str
+    pack: str = ""
+    compose: str = ""
+    image: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+
+def load_own_files(recipe: Recipe) -> OwnFiles:
+    """Read what the recipe names below its own folder; RecipeError where a file is missing."""
+    patches = tuple((name, _read_own(recipe, name)) for name in recipe.source.patches)
+    sources = [item.source for item in recipe.rootfs.files if item.source is not None]
+    return OwnFiles(patches, {name: _read_own(recipe, name) for name in sources})
+
+
+def _read_own(recipe: Recipe, name: str) -> bytes:
+    path = recipe.folder / name
+    try:
+        # A recipe comes from anywhere: its links must not read the operator's other files.
+        if not path.resolve().is_relative_to(recipe.folder.resolve()) or not path.is_file():
+            raise FileNotFoundError
+        if path.stat().st_size > _MAX_OWN_FILE:
+            raise RecipeError(f"{path}: expected at most {_MAX_OWN_FILE} bytes")
+        return path.read_bytes()
+    except OSError:
+        raise RecipeError(
+            f"{recipe.file}: expected the file {name!r} in {recipe.folder}, got nothing"
+        ) from None
+
+
+def _key(stage: str, inputs: Mapping[str, object]) -> str:
+    return digest_of_json({"stage": stage, "version": STAGE_VERSIONS[stage], **inputs}).hex
+
+
+def _plain(value: object) -> object:
+    """A dataclass of the recipe as JSON values."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return value
+
+
+def _flatten(prefix: str, value: Contents | Rootfs | ImageTable) -> Iterable[tuple[str, str]]:
+    """One named input per field of a recipe's table, with its JSON as value."""
+    for item in fields(value):
+        text = canonical_json(_listed(getattr(value, item.name))).decode()
+        yield f"{prefix}.{item.name.rstrip('_')}", text
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_listed(item) for item in value]
+    if isinstance(value, Digest):
+        return value.hex
+    return _plain(value)
+
+
+def make_plan(
+    recipe: Recipe,
+    *,
+    archive: Digest,
+    environment: Digest,
+    needs: Mapping[str, str],
+    base: Plan | None,
+    files: OwnFiles,
+    architecture: str,
+) -> Plan:
+    """The plan of one recipe.
+
+    `needs` gives the compile keys of the library recipes it needs, `base` the plan of the recipe
+    below (None for `scratch`), `architecture` the kernel's machine name.
+    """
+    version = recipe.source.version
+    patches = [[name, Digest.of(data).hex] for name, data in files.patches]
+    compile_key = _key(
+        "compile",
+        {
+            "name": recipe.name,
+            "release": version,
+            "released": recipe.source.released,
+            "archive": archive.hex,
+            "patches": patches,
+            "environment": environment.hex,
+            "needs": dict(needs),
+            "variables": _listed(recipe.build.variables),
+            "steps": list(recipe.build.steps),
+            "architecture": architecture,
+        },
+    )
+    inputs = {
+        "source.version": version,
+        "source.archive": str(archive),
+        "source.patches": canonical_json(patches).decode(),
+        "environment": str(environment),
+        "build.steps": canonical_json(list(recipe.build.steps)).decode(),
+        "build.variables": canonical_json(_listed(recipe.build.variables)).decode(),
+    }
+    inputs |= {f"needs.{name}": key for name, key in needs.items()}
+    if recipe.kind == "library":
+        return Plan(compile=compile_key, inputs=inputs)
+    own = {name: Digest.of(data).hex for name, data in files.files.items()}
+    # The closure reads the name service configuration that the image will have.
+    pack_key = _key(
+        "pack",
+        {"compile": compile_key, "contents": _plain(recipe.contents), "nss": nsswitch_text(recipe)},
+    )
+    compose_key = _key(
+        "compose",
+        {
+            "pack": pack_key,
+            "base": base.compose if base else "",
+            "rootfs": _plain(recipe.rootfs),
+            "files": own,
+            "squash": recipe.image.squash,
+        },
+    )
+    image_key = _key(
+        "image",
+        {
+            "compose": compose_key,
+            "base": base.image if base else "",
+            "image": _plain(recipe.image),
+            "summary": recipe.summary,
+            "license": recipe.license,
+            "homepage": recipe.homepage,
+            "checks": _listed(recipe.checks),
+        },
+    )
+    inputs |= dict(_flatten("contents", recipe.contents))
+    inputs |= dict(_flatten("rootfs", recipe.rootfs))
+    inputs |= {f"rootfs.files:{name}": digest for name, digest in own.items()}
+    inputs |= dict(_flatten("image", recipe.image))
+    inputs |= {"check": canonical_json(_listed(recipe.checks)).decode()}
+    inputs |= {"base": base.image if base else "scratch"}
+    return Plan(compile_key, pack_key, compose_key, image_key, inputs)
+
+
+def nsswitch_text(recipe: Recipe) -> str:
+    """The recipe's own nsswitch.conf, or empty: the closure then assumes files and dns."""
+    for item in recipe.rootfs.files:
+        if item.path == "/etc/nsswitch.conf" and item.content is not None:
+            return item.content
+    return ""
+
+
+def changed_inputs(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of inputs that differ, sorted."""
+    return tuple(
+        sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    )
