@@ -1,0 +1,127 @@
+"""One GNU make jobserver for all builds that run side by side, so that together they keep to N.
+
+The pipe holds N tokens. Each build takes one for itself (`Jobserver.slot`), and the makes inside
+take the rest as they are free. In the sandbox a `make` before the real one drops `-jN`, with which
+GNU make would leave the jobserver; a `ninja`, which knows no such pipe, takes what tokens are free
+when it starts and gives them back at its end.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from minid.errors import BuildError
+
+_TOKEN = b"+"
+
+_MAKE_SHIM = """\
+#!/bin/sh
+# Keeps make in minid's jobserver: -jN on the command line would leave it.
+PATH=${PATH#/minid/bin:}
+case " $MAKEFLAGS " in
+*" --jobserver-auth="*) ;;
+*) exec NAME "$@" ;;
+esac
+left=$#
+number=
+while [ "$left" -gt 0 ]; do
+  word=$1
+  shift
+  left=$((left - 1))
+  if [ -n "$number" ]; then
+    number=
+    case $word in *[!0-9]* | '') ;; *) continue ;; esac
+  fi
+  case $word in
+  -j | --jobs) number=expected ;;
+  --jobs=*) ;;
+  -j*[!0-9]*) set -- "$@" "$word" ;;
+  -j*) ;;
+  *) set -- "$@" "$word" ;;
+  esac
+done
+PATH=/minid/bin:$PATH exec "$(command -v NAME)" "$@"
+"""
+
+_NINJA_SHIM = """\
+#!/bin/sh
+# ninja knows no jobserver pipe: it gets the tokens that are free now, and its own.
+PATH=${PATH#/minid/bin:}
+tokens=$(dd if=/proc/self/fd/8 iflag=nonblock bs=1 count=$((${JOBS:-1} - 1)) 2>/dev/null)
+give_back() { printf %s "$tokens" >&9; tokens=; }
+trap give_back EXIT
+trap 'exit 130' INT TERM HUP
+NAME "$@" -j$((${#tokens} + 1))
+"""
+
+SHIMS = {
+    "make": _MAKE_SHIM.replace("NAME", "make"),
+    "gmake": _MAKE_SHIM.replace("NAME", "gmake"),
+    "ninja": _NINJA_SHIM.replace("NAME", "ninja"),
+}
+"""Programs that stand before the real ones in the PATH of a sandbox with a jobserver."""
+
+
+def make_flags(fds: tuple[int, int]) -> str:
+    """MAKEFLAGS for a build that has the jobserver's pipe at these descriptor numbers."""
+    return f" -j --jobserver-auth={fds[0]},{fds[1]}"
+
+
+class Jobserver:
+    """A pipe with `jobs` tokens. Its `fds` go into sandboxes; `slot` is a build's own token.
+
+    A build that is killed may take tokens with it; they are made up for when no build runs.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+        self.fds = os.pipe2(os.O_CLOEXEC)
+        # A build runs as another user and may reopen the pipe through /proc (the ninja shim does).
+        os.fchmod(self.fds[0], 0o666)
+        # The pipe's own description must keep blocking for make; ours must not.
+        self._reader = os.open(f"/proc/self/fd/{self.fds[0]}", os.O_RDONLY | os.O_NONBLOCK)
+        self._lock = threading.Lock()
+        self._builds = 0
+        self._refill()
+
+    @contextmanager
+    def slot(self, cancel: threading.Event | None = None) -> Iterator[None]:
+        """Hold one token while a build runs; BuildError when `cancel` is set while waiting."""
+        with self._lock:
+            self._builds += 1
+        token = b""
+        try:
+            token = self._take(cancel)
+            yield
+        finally:
+            self._give(token)
+
+    def close(self) -> None:
+        """Close the pipe; no build may be running."""
+        for fd in (*self.fds, self._reader):
+            os.close(fd)
+
+    def _take(self, cancel: threading.Event | None) -> bytes:
+        while cancel is None or not cancel.is_set():
+            select.select([self._reader], [], [], 0.2)
+            with suppress(BlockingIOError):
+                return os.read(self._reader, 1)
+        raise BuildError("jobs: expected a free slot, got cancelled")
+
+    def _give(self, token: bytes) -> None:
+        with self._lock:
+            self._builds -= 1
+            if self._builds == 0:
+                self._refill()
+            elif token:
+                os.write(self.fds[1], token)
+
+    def _refill(self) -> None:
+        with suppress(BlockingIOError):
+            while os.read(self._reader, 4096):
+                pass
+        os.write(self.fds[1], _TOKEN * self.jobs)
