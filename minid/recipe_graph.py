@@ -1,0 +1,94 @@
+"""What recipes are to each other: bases, needs and tags that must fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from minid.errors import RecipeError
+from minid.formats.table import Problem
+from minid.recipe import Recipe, tag_names
+
+SCRATCH = "scratch"
+
+
+def check_together(recipes: Mapping[str, Recipe]) -> tuple[Problem, ...]:
+    """Every problem that no recipe has alone.
+
+    A missing or unfit base or need, a cycle through bases and needs, a tag claimed twice. Each
+    stands under the file of the recipe that refers; a cycle under its first name.
+    """
+    ordered = [recipes[name] for name in sorted(recipes)]
+    problems: list[Problem] = []
+    for made in ordered:
+        problems.extend(_check_base(made, recipes))
+        problems.extend(_check_needs(made, recipes))
+    problems.extend(_find_cycles(recipes))
+    problems.extend(_check_tags(ordered))
+    return tuple(problems)
+
+
+def references(made: Recipe) -> tuple[str, ...]:
+    """The names of the recipes that this one builds on: its needs, then its base."""
+    based = made.kind == "image" and made.rootfs.base != SCRATCH
+    return (*made.build.needs, made.rootfs.base) if based else made.build.needs
+
+
+def _check_base(made: Recipe, recipes: Mapping[str, Recipe]) -> Iterator[Problem]:
+    base = made.rootfs.base
+    if made.kind == "library" or base == SCRATCH:
+        return
+    expected = 'the name of an image recipe or "scratch"'
+    if base not in recipes:
+        yield Problem(str(made.file), "rootfs.base", expected, f'"{base}"', _like(base, recipes))
+    elif recipes[base].kind == "library":
+        yield Problem(str(made.file), "rootfs.base", expected, f'the library recipe "{base}"')
+
+
+def _check_needs(made: Recipe, recipes: Mapping[str, Recipe]) -> Iterator[Problem]:
+    expected = "the name of a library recipe"
+    for index, name in enumerate(made.build.needs):
+        key = f"build.needs[{index}]"
+        if name not in recipes:
+            yield Problem(str(made.file), key, expected, f'"{name}"', _like(name, recipes))
+        elif recipes[name].kind == "image":
+            yield Problem(str(made.file), key, expected, f'the image recipe "{name}"')
+
+
+def _like(name: str, recipes: Mapping[str, Recipe]) -> str:
+    import difflib
+
+    return next(iter(difflib.get_close_matches(name, list(recipes), n=1)), "")
+
+
+def _find_cycles(recipes: Mapping[str, Recipe]) -> Iterator[Problem]:
+    from graphlib import CycleError, TopologicalSorter
+
+    graph = {name: set(references(made)) & set(recipes) for name, made in recipes.items()}
+    while True:
+        try:
+            TopologicalSorter(dict(sorted(graph.items()))).prepare()
+        except CycleError as error:
+            ring = error.args[1][:0:-1]
+            first = ring.index(min(ring))
+            ring = ring[first:] + ring[:first]
+            shown = " → ".join((*ring, ring[0]))
+            yield Problem(str(recipes[ring[0]].file), "", "no cycle of bases and needs", shown)
+            for name in ring:
+                graph[name] -= set(ring)
+        else:
+            return
+
+
+def _check_tags(ordered: list[Recipe]) -> Iterator[Problem]:
+    owners: dict[str, Recipe] = {}
+    for made in ordered:
+        try:
+            names = tag_names(made)
+        except RecipeError as error:
+            yield Problem(str(made.file), "image.tags", "tag names", error.message)
+            continue
+        for name in names if made.kind == "image" else ():
+            owner = owners.setdefault(name, made)
+            if owner is not made:
+                got = f'"{name}", which {owner.file.name} claims as well'
+                yield Problem(str(made.file), "image.tags", "a tag of its own", got)
