@@ -1,0 +1,211 @@
+"""config.toml, declared once: every key with its kind, meaning and default.
+
+Validation and the test of docs/reference/config.md both read this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from minid import config
+from minid.formats.table import Key, Pairs, Table, array_of
+from minid.formats.values import (
+    BOOLEAN,
+    DEBIAN_PACKAGE,
+    DURATION,
+    NAME,
+    SIZE,
+    WHOLE_SECONDS,
+    choice,
+    integer,
+    text,
+)
+from minid.model import Limits
+
+_ENVIRONMENT_KEYS = {
+    "host": (),
+    "debian": ("suite", "packages", "mirror"),
+    "image": ("image",),
+}
+
+
+def environment_kind(table: Mapping[str, Any]) -> str:
+    """The kind of an environment's table: as it says, or by the keys that are there."""
+    return str(table.get("kind") or ("image" if "image" in table else "debian"))
+
+
+def _fits_kind(table: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    kind = environment_kind(table)
+    for key in table:
+        if key != "kind" and key not in _ENVIRONMENT_KEYS[kind]:
+            yield key, f'no such key for kind = "{kind}"', "one"
+    if kind == "image" and "image" not in table:
+        yield "image", "the reference of an image", "nothing"
+
+
+def make_environment(**values: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The fields of an EnvironmentSpec, without the name, which stands outside the table."""
+    kind = environment_kind(values)
+    packages = {} if kind == "debian" else {"packages": ()}
+    return packages | values | {"kind": kind}
+
+
+FOLDER = text("a folder, relative to this file or absolute", r"[^\x00]+", longest=4000)
+MIRROR = text(
+    'a mirror as "file:FOLDER", or an http or https URL without credentials',
+    r"file:[^\x00-\x1f]+|https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!$%&'()*+,./:;=@A-Z_a-z~0-9-]*)?",
+    longest=4000,
+)
+SUITE = text('a suite such as "bookworm"', r"[a-z][a-z0-9.-]*", longest=64)
+REFERENCE = text(
+    'an image reference such as "debian:12"',
+    r"[a-z0-9][A-Za-z0-9._:/-]*(@sha256:[0-9a-f]{64})?",
+    longest=300,
+)
+ACCOUNT = text("a user name", r"[a-z_][a-z0-9_-]{0,30}|", longest=31)
+
+PATHS = Table(
+    (
+        Key("recipes", FOLDER, "The folder of recipes.", '"recipes"'),
+        Key(
+            "state",
+            FOLDER,
+            "Where store, records, environments, job folders and logs lie. For "
+            "/etc/minid/config.toml the default is /var/lib/minid.",
+            '"var"',
+        ),
+    )
+)
+ENVIRONMENT = Table(
+    (
+        Key("kind", choice("host", "debian", "image"), "What it is.", "by the other keys"),
+        Key("suite", SUITE, "debian: the release.", "the machine's own"),
+        Key(
+            "packages",
+            array_of(DEBIAN_PACKAGE, "package names"),
+            "debian: what every build finds in it, besides the recipe's packages.",
+            '["gcc", "libc6-dev", "make", "binutils", "perl-base", "patch"]',
+        ),
+        Key("image", REFERENCE, "image: the image whose file system it is."),
+        Key("mirror", MIRROR, "debian: where packages come from.", "the machine's own sources"),
+    ),
+    make_environment,
+    (_fits_kind,),
+)
+FETCH = Table(
+    (
+        Key("max_size", SIZE, "The largest archive.", '"2 GiB"', field="max_bytes"),
+        Key(
+            "connect_timeout",
+            DURATION,
+            "The longest wait for a connection.",
+            '"10 s"',
+            field="connect_timeout_s",
+        ),
+        Key(
+            "read_timeout",
+            DURATION,
+            "The longest wait for the next bytes.",
+            '"30 s"',
+            field="read_timeout_s",
+        ),
+        Key(
+            "total_timeout",
+            DURATION,
+            "The longest time for one download.",
+            '"30 min"',
+            field="total_timeout_s",
+        ),
+        Key(
+            "min_rate",
+            SIZE,
+            "The slowest download that is waited for, per second.",
+            '"1 KiB"',
+            field="min_bytes_per_s",
+        ),
+        Key("attempts", integer(1, 20), "How often each source is tried.", "3"),
+        Key("parallel", integer(1, 64), "How many downloads run side by side.", "4"),
+        Key("distro", BOOLEAN, "Whether the distribution's source packages may be used.", "true"),
+        Key(
+            "allow_private",
+            BOOLEAN,
+            "Whether loopback and private addresses may be asked.",
+            "false",
+        ),
+    ),
+    config.Fetching,
+)
+LIMITS = Table(
+    (
+        Key("wall", DURATION, "The longest time for one command.", '"2 h"', field="wall_s"),
+        Key(
+            "silence",
+            DURATION,
+            "The longest time without output.",
+            '"30 min"',
+            field="silence_s",
+        ),
+        Key("cpu", WHOLE_SECONDS, "CPU time of one process.", '"4 h"', field="cpu_s"),
+        Key("memory", SIZE, "Memory of all processes.", '"8 GiB"', field="memory_bytes"),
+        Key("file_size", SIZE, "The largest file.", '"8 GiB"', field="file_bytes"),
+        Key("disk", SIZE, "All files together.", '"20 GiB"', field="disk_bytes"),
+        Key("inodes", integer(1, 10**9), "How many files and folders.", "2000000"),
+        Key("processes", integer(1, 10**6), "How many processes at once.", "4096"),
+        Key("open_files", integer(16, 10**6), "Open files of one process.", "4096"),
+        Key("log", SIZE, "The length of the log.", '"256 MiB"', field="log_bytes"),
+        Key("tmp", SIZE, "The size of /tmp.", '"2 GiB"', field="tmp_bytes"),
+    ),
+    Limits,
+)
+BUILD = Table(
+    (
+        Key("jobs", integer(0, 4096), "Compiler jobs of all builds together; 0: one a core.", "0"),
+        Key("parallel", integer(1, 256), "How many recipes are built side by side.", "2"),
+        Key("user", ACCOUNT, "As whom builds run when minid runs as root.", '""'),
+        Key("limits", LIMITS, "What a build may use."),
+    ),
+    config.Building,
+)
+CHECK = Table(
+    (
+        Key(
+            "runner",
+            choice("sandbox", "docker"),
+            "Where smoke tests run the image.",
+            '"sandbox"',
+        ),
+    ),
+    config.Checking,
+)
+PUBLISH = Table(
+    (
+        Key(
+            "docker",
+            choice("auto", "on", "off"),
+            "Whether tested images are loaded into the Docker engine; auto: when one answers.",
+            '"auto"',
+        ),
+        Key("export", FOLDER, "A folder to write each tested image's archive to.", "none"),
+    )
+)
+CONFIG = Table(
+    (
+        Key(
+            "mirrors",
+            array_of(MIRROR, 'mirrors as "file:FOLDER" or URL'),
+            "Tried for every archive before its own URL, by file name.",
+            "[]",
+        ),
+        Key("paths", PATHS, "Where things lie."),
+        Key(
+            "environments",
+            Pairs(NAME, ENVIRONMENT, "a table of environments"),
+            "What to build in, by name; `host` and `debian` are always there.",
+        ),
+        Key("fetch", FETCH, "Limits of downloads."),
+        Key("build", BUILD, "How many builds, as whom, within what."),
+        Key("check", CHECK, "Where smoke tests run."),
+        Key("publish", PUBLISH, "Where a tested image goes besides the store."),
+    )
+)
