@@ -151,12 +151,13 @@ def _serve(request: dict[str, object]) -> Unpacked:
     caps = _parse_caps(request["caps"])
     archive_fd = _open_archive(str(request["archive"]))
     target_fd = _open_target(str(request["target"]))
-    # Six bytes are compared, not parsed: the library must be loaded while it can be read.
+    # Six bytes are compared, not parsed. All libraries are loaded now: the build user may have no
+    # right to read them.
     compression = detect_compression(os.pread(archive_fd, HEAD_BYTES, 0))
     if compression != "none":
         load_decoder(compression)
-    _drop_rights(request["uid"], request["gid"], target_fd)
     _limit(caps)
+    _drop_rights(request["uid"], request["gid"], target_fd)
     os.umask(0)
     chunks = decompress(lambda size: os.read(archive_fd, size), compression, caps.tar.total_bytes)
     profile: Profile = "rootfs" if request["profile"] == "rootfs" else "source"
