@@ -60,6 +60,20 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True)
+class Archive:
+    """An upstream archive in the store. `origin` is the URL that gave it, or `store`.
+
+    `notes` are the places tried before it and why each failed, a line each.
+    """
+
+    file_name: str
+    digest: Digest
+    size: int
+    origin: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Reason:
     """Why a file is in a payload. `via` names the file or rule that asked for it.
 

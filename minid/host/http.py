@@ -29,21 +29,23 @@ _TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _PACKED_NAMES = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".Z")
 
 
-class AbsentError(FetchError):
-    """The place answers and does not have the file."""
+class StatusError(FetchError):
+    """The place answered, with another status than 200; `retry_after_s` where it says when."""
 
-    retryable = False
+    def __init__(self, where: str, status: int, retry_after_s: float | None = None) -> None:
+        super().__init__(f"{where}: expected status 200, got {status}")
+        self.status = status
+        self.retry_after_s = retry_after_s
+        self.retryable = status in _TRY_AGAIN
 
 
-class BusyError(FetchError):
-    """The place answers and asks to come again; `retry_after_s` where it says when."""
-
-    retry_after_s: float | None = None
+class AbsentError(StatusError):
+    """The place answered that it does not have the file."""
 
 
 def download(
     url: str,
-    sink: Callable[[bytes], None],
+    sink: Callable[[bytes], object],
     limits: Fetching,
     *,
     progress: Progress | None = None,
@@ -53,8 +55,8 @@ def download(
     Returns only where the body is whole by the server's own account. `progress` gets the bytes so
     far and the announced length. Redirects are followed over http and https, never from https to
     http, and to inside addresses only where `url` itself is on one or `limits.allow_private`.
-    Raises AbsentError (404, 410), BusyError (429, 5xx) or FetchError, whose `retryable` says
-    whether another attempt can help. Whatever `sink` and `progress` raise passes through.
+    Raises AbsentError (404, 410), StatusError or another FetchError, whose `retryable` says whether
+    another attempt can help. Whatever `sink` and `progress` raise passes through.
     """
     address = parse_web_address(url)
     proxy = parse_proxy(limits.proxy) if limits.proxy else None
@@ -108,7 +110,7 @@ def retrying(
             if not error.retryable:
                 raise
             pause = 0.5 * 2.0**number * (0.5 + jitter() / 2)
-            asked = error.retry_after_s if isinstance(error, BusyError) else None
+            asked = error.retry_after_s if isinstance(error, StatusError) else None
             sleep(min(MAX_PAUSE_S, max(pause, asked or 0.0)))
     return attempt()
 
@@ -127,22 +129,17 @@ def parse_retry_after(value: str, date: str) -> float | None:
 
 
 def _check_status(exchange: Exchange, status: int) -> None:
-    message = f"{exchange.address}: expected status 200, got {status}"
+    where = str(exchange.address)
     if status in (404, 410):
-        raise AbsentError(message)
-    if status in _TRY_AGAIN:
-        busy = BusyError(message)
-        busy.retry_after_s = parse_retry_after(
-            exchange.header("Retry-After"), exchange.header("Date")
-        )
-        raise busy
+        raise AbsentError(where, status)
     if status != 200:
-        raise refusal(str(exchange.address), "status 200", str(status))
+        wait = parse_retry_after(exchange.header("Retry-After"), exchange.header("Date"))
+        raise StatusError(where, status, wait)
 
 
 def _receive(
     exchange: Exchange,
-    sink: Callable[[bytes], None],
+    sink: Callable[[bytes], object],
     max_bytes: int,
     progress: Progress | None,
 ) -> None:
