@@ -1,0 +1,118 @@
+"""One program started by the namespace's pid 1: its output, captured in bounds, and its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+
+KEPT_BYTES = 256 << 10
+TAIL_LINES = 40
+LINE_CHARS = 400
+_CHUNK = 1 << 16
+
+
+class Capture:
+    """The first and the last KEPT_BYTES of a stream of any length."""
+
+    def __init__(self, kept: int = KEPT_BYTES) -> None:
+        self._kept = kept
+        self._head, self._tail = bytearray(), bytearray()
+
+    def add(self, data: bytes) -> None:
+        """Take more output."""
+        room = self._kept - len(self._head)
+        self._head += data[:room]
+        self._tail += data[room:] if room > 0 else data
+        if len(self._tail) > 2 * self._kept:
+            del self._tail[: -self._kept]
+
+    def content(self) -> bytes:
+        """What was kept; a cut shows as a line of three dots."""
+        cut = len(self._tail) > self._kept
+        return bytes(self._head) + (b"\n...\n" if cut else b"") + bytes(self._tail[-self._kept :])
+
+    def tail_lines(self) -> list[str]:
+        """The last lines, cut to a length that people read."""
+        text = self.content()[-TAIL_LINES * LINE_CHARS :].decode("utf-8", "replace")
+        return [line[:LINE_CHARS] for line in text.splitlines()[-TAIL_LINES:]]
+
+
+class Process:
+    """A running `argv`; `pid_file` is where the runtime writes the pid of the contained process.
+
+    `exit_code` is None while it runs, and 128 plus the signal for one that was killed.
+    """
+
+    def __init__(self, argv: list[str], pid_file: str, name: str) -> None:
+        self.name, self._pid_file = name, pid_file
+        self.capture = Capture()
+        self.exit_code: int | None = None
+        self._output, incoming = os.pipe()
+        os.set_blocking(self._output, False)
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, incoming, 1),
+            (os.POSIX_SPAWN_DUP2, incoming, 2),
+        ]
+        env = {"PATH": "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"}
+        self.pid = os.posix_spawn(argv[0], argv, env, file_actions=actions)
+        os.close(incoming)
+        self._pidfd = os.pidfd_open(self.pid)
+
+    @property
+    def started(self) -> bool:
+        """Whether the contained process runs its program by now."""
+        return bool(self._contained_pid())
+
+    def register(self, poll: select.poll) -> None:
+        """Say what `update` waits for."""
+        if self._output >= 0:
+            poll.register(self._output, select.POLLIN)
+        if self.exit_code is None:
+            poll.register(self._pidfd, select.POLLIN)
+
+    def update(self, ready: dict[int, int]) -> None:
+        """Take the output and the end that `ready` announces."""
+        if self._output in ready:
+            self._drain(1)
+        if self.exit_code is None and self._pidfd in ready:
+            self._drain(64)  # descendants may hold the pipe open for ever: no waiting for its end
+            status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            self.exit_code = 128 - status if status < 0 else status
+
+    def settle(self, seconds: float) -> None:
+        """Wait up to `seconds` for the end."""
+        if self.exit_code is None:
+            poll = select.poll()
+            poll.register(self._pidfd, select.POLLIN)
+            self.update(dict(poll.poll(seconds * 1000)))
+
+    def kill(self) -> None:
+        """Kill the contained process, and with it, when it is a container's first, all of them."""
+        contained = self._contained_pid()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(contained or self.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Take no more output."""
+        if self._output >= 0:
+            os.close(self._output)
+            self._output = -1
+
+    def _contained_pid(self) -> int:
+        try:
+            with open(self._pid_file) as file:
+                return int(file.read() or 0)
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def _drain(self, chunks: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while chunks and self._output >= 0:
+                data = os.read(self._output, _CHUNK)
+                if not data:
+                    self.close()
+                self.capture.add(data)
+                chunks -= 1

@@ -1,0 +1,214 @@
+"""Asking a program on a socket: one HTTP/1.1 GET, one TCP exchange.
+
+Sockets come from the caller, because the program may live in another network namespace. http.client
+is not used: it resolves names and is slow to import, and a checked server may answer anything.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+MAX_HEADER = 64 << 10
+MAX_BODY = 4 << 20
+
+
+class NoAnswerError(Exception):
+    """Nothing that could be understood came back; the text says what was seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """A response: `headers` with lower-case names, `body` cut at MAX_BODY."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name, or None."""
+        return next((value for key, value in self.headers if key == name.lower()), None)
+
+
+def retry_delays() -> Iterator[float]:
+    """Seconds to wait between tries: 3 ms at first, growing to a quarter of a second."""
+    delay = 0.003
+    while True:
+        yield delay
+        delay = min(delay * 1.3, 0.25)
+
+
+def http_get(
+    sock: socket.socket,
+    address: tuple[str, int],
+    path: str,
+    headers: Sequence[tuple[str, str]] = (),
+    timeout_s: float = 5.0,
+) -> HttpAnswer:
+    """GET `path`; NoAnswerError for anything but a well-formed response within `timeout_s`.
+
+    Redirects are an answer like any other. The socket is connected and left for the caller to close.
+    """
+    reader = _Reader(sock, time.monotonic() + timeout_s)
+    sent = {name.lower() for name, _ in headers}
+    lines = [f"GET {path} HTTP/1.1"]
+    if "host" not in sent:
+        lines.append("Host: localhost" if address[1] == 80 else f"Host: localhost:{address[1]}")
+    lines += [f"{name}: {value}" for name, value in headers]
+    lines += ["User-Agent: minid", "Accept: */*", "Connection: close", "", ""]
+    try:
+        reader.connect(address)
+        reader.send("\r\n".join(lines).encode("utf-8", "surrogateescape"))
+        return _read_answer(reader)
+    except (OSError, ValueError) as error:
+        raise NoAnswerError(_reason(error)) from error
+
+
+def tcp_exchange(
+    sock: socket.socket,
+    address: tuple[str, int],
+    send: bytes,
+    expect: bytes,
+    timeout_s: float = 5.0,
+) -> bytes:
+    """Connect, send, and read until `expect` is in what came back; returns all that came back.
+
+    Returns without `expect` in it when the peer closes or `timeout_s` passes; NoAnswerError when
+    there is no connection. An empty `expect` reads nothing.
+    """
+    reader = _Reader(sock, time.monotonic() + timeout_s)
+    try:
+        reader.connect(address)
+        reader.send(send)
+    except OSError as error:
+        raise NoAnswerError(_reason(error)) from error
+    try:
+        while expect not in reader.pending and len(reader.pending) < MAX_BODY and reader.more():
+            pass
+    except OSError:
+        pass  # what came until then is the answer
+    return bytes(reader.pending)
+
+
+class _Reader:
+    """A socket with a deadline and the bytes that were read and not yet used."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock, self._deadline = sock, deadline
+        self.pending = bytearray()
+
+    def _arm(self) -> None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("no answer in time")
+        self._sock.settimeout(left)
+
+    def connect(self, address: tuple[str, int]) -> None:
+        self._arm()
+        self._sock.connect(address)
+
+    def send(self, data: bytes) -> None:
+        if data:
+            self._arm()
+            self._sock.sendall(data)
+
+    def more(self) -> bool:
+        """Read some more; False at the end of the stream."""
+        self._arm()
+        chunk = self._sock.recv(1 << 16)
+        self.pending += chunk
+        return bool(chunk)
+
+    def line(self) -> bytes:
+        """The next line without its end."""
+        while b"\n" not in self.pending:
+            if len(self.pending) > MAX_HEADER:
+                raise ValueError(f"a line of more than {MAX_HEADER} bytes")
+            if not self.more():
+                raise ValueError(f"the connection was closed after {bytes(self.pending[:80])!r}")
+        end = self.pending.index(b"\n")
+        line = bytes(self.pending[:end]).rstrip(b"\r")
+        del self.pending[: end + 1]
+        return line
+
+    def take(self, size: int) -> bytes:
+        """Exactly `size` bytes."""
+        while len(self.pending) < size:
+            if not self.more():
+                raise ValueError(f"expected {size} bytes of body, got {len(self.pending)}")
+        data = bytes(self.pending[:size])
+        del self.pending[:size]
+        return data
+
+    def rest(self, limit: int) -> bytes:
+        """All up to the end of the stream, cut at `limit`."""
+        while len(self.pending) < limit and self.more():
+            pass
+        return bytes(self.pending[:limit])
+
+
+def _read_answer(reader: _Reader) -> HttpAnswer:
+    while True:
+        status = _parse_status(reader.line())
+        headers = _read_headers(reader)
+        if status >= 200:  # 1xx answers come before the real one
+            break
+    answer = HttpAnswer(status, headers, b"")
+    if status in (204, 304):
+        return answer
+    return HttpAnswer(status, headers, _read_body(reader, answer))
+
+
+def _parse_status(line: bytes) -> int:
+    version, _, rest = line.partition(b" ")
+    code = rest[:3]
+    if not version.startswith(b"HTTP/1.") or not code.isdigit() or len(code) != 3:
+        raise ValueError(f"expected an HTTP/1 status line, got {line[:80]!r}")
+    return int(code)
+
+
+def _read_headers(reader: _Reader) -> tuple[tuple[str, str], ...]:
+    headers: list[tuple[str, str]] = []
+    size = 0
+    while line := reader.line():
+        size += len(line)
+        if size > MAX_HEADER:
+            raise ValueError(f"more than {MAX_HEADER} bytes of headers")
+        name, _, value = line.decode("latin-1").partition(":")
+        headers.append((name.strip().lower(), value.strip()))
+    return tuple(headers)
+
+
+def _read_body(reader: _Reader, answer: HttpAnswer) -> bytes:
+    if "chunked" in (answer.header("transfer-encoding") or "").lower():
+        return _read_chunks(reader)
+    length = answer.header("content-length")
+    if length is None:
+        return reader.rest(MAX_BODY)
+    if not length.isdigit():
+        raise ValueError(f"expected a number as content-length, got {length!r}")
+    return reader.take(min(int(length), MAX_BODY))
+
+
+def _read_chunks(reader: _Reader) -> bytes:
+    body = bytearray()
+    while len(body) < MAX_BODY:
+        size = int(reader.line().partition(b";")[0], 16)
+        if size <= 0:
+            break
+        body += reader.take(min(size, MAX_BODY))
+        if size <= MAX_BODY:
+            reader.line()
+    return bytes(body[:MAX_BODY])
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error)
