@@ -63,6 +63,11 @@ REFERENCE = text(
     r"[a-z0-9][A-Za-z0-9._:/-]*(@sha256:[0-9a-f]{64})?",
     longest=300,
 )
+PROXY = text(
+    'a proxy such as "http://proxy.example:3128"',
+    r"|http://([!$&'()*+,.0-9:;=A-Z_a-z~%-]+@)?[A-Za-z0-9.-]+(:[0-9]{1,5})?/?",
+    longest=500,
+)
 ACCOUNT = text("a user name", r"[a-z_][a-z0-9_-]{0,30}|", longest=31)
 
 PATHS = Table(
@@ -133,6 +138,7 @@ FETCH = Table(
             "Whether loopback and private addresses may be asked.",
             "false",
         ),
+        Key("proxy", PROXY, "The proxy that http and https requests go through.", '""'),
     ),
     config.Fetching,
 )

@@ -244,8 +244,12 @@ def expand(template: str, version: str) -> str:
 
 
 def tag_names(recipe: Recipe) -> tuple[str, ...]:
-    """The recipe's tags as `repository:tag`, in the order of the file, each once."""
-    names = [f"{recipe.name}:{expand(tag, recipe.source.version)}" for tag in recipe.image.tags]
+    """The recipe's tags as `repository:tag`, in the order of the file, each once.
+
+    A tag is under the recipe's own name unless it brings one (`nginx:1.22` in nginx-1.22.toml).
+    """
+    tags = [expand(tag, recipe.source.version) for tag in recipe.image.tags]
+    names = [tag if ":" in tag else f"{recipe.name}:{tag}" for tag in tags]
     for name in names:
         if not _TAG.fullmatch(name):
             raise RecipeError(f"{recipe.file}: image.tags: expected a tag name, got {name!r}")

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from minid.errors import MinidError, RecipeError
 from minid.formats.table import Problem, Problems, read_table, show_value
 from minid.formats.toml import MAX_BYTES, TomlError, parse_toml
-from minid.recipe import Recipe
+from minid.recipe import Recipe, tag_names
 from minid.recipe_tables import RECIPE
 
 _NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
@@ -105,6 +105,11 @@ def _read(text: bytes, file: Path) -> tuple[Recipe | None, Problems]:
     kind: Kind = "image" if any(table in document for table in _IMAGE_TABLES) else "library"
     values["checks"] = values.pop("check", ())
     made = Recipe(name=file.stem, file=file, folder=file.with_suffix(""), kind=kind, **values)
+    try:
+        tag_names(made)
+    except RecipeError:
+        problems.add("image.tags", "tags that fit the version", show_value(made.source.version))
+        return None, problems
     return made, problems
 
 

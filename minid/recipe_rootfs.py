@@ -21,7 +21,7 @@ from minid.formats.values import (
     USER_NAME,
     integer,
 )
-from minid.recipe_values import PASSWD_FIELD
+from minid.recipe_values import OWNER, PASSWD_FIELD
 
 
 def _edit_says_what(table: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -59,8 +59,8 @@ GROUP = Table(
     recipe.Group,
 )
 OWNERSHIP = (
-    Key("owner", USER_NAME, "The owning user.", '"root"'),
-    Key("group", USER_NAME, "The owning group.", "the owner's own group"),
+    Key("owner", OWNER, "The owning user.", '"root"'),
+    Key("group", OWNER, "The owning group.", "the owner's own group"),
 )
 DIRECTORY = Table(
     (
@@ -73,7 +73,7 @@ DIRECTORY = Table(
 FILE = Table(
     (
         Key("path", IMAGE_PATH, "Where it is; parents are made as well.", required=True),
-        Key("content", STRING, "Its text (this or `source`)."),
+        Key("content", STRING, "Its text (this or `source`); placeholders are filled in."),
         Key("source", FILE_NAME, "A file in the recipe's folder (this or `content`)."),
         *OWNERSHIP,
         Key("mode", MODE, "Its mode in octal.", '"0644"'),

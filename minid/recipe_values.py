@@ -129,6 +129,11 @@ IMAGE_USER = text(
     r"([a-z_][a-z0-9_-]{0,30}|[0-9]{1,5})(:([a-z_][a-z0-9_-]{0,30}|[0-9]{1,5}))?",
     longest=64,
 )
+OWNER = text(
+    "a user or group name, or its number as a string",
+    r"[a-z_][a-z0-9_-]{0,30}|[0-9]{1,5}",
+    longest=31,
+)
 SIGNAL = text(
     'a signal such as "SIGQUIT" or "3"', r"SIG[A-Z0-9]+([+-][0-9]+)?|[1-9][0-9]?", longest=16
 )

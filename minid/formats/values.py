@@ -19,7 +19,7 @@ _NO_CONTROLS = r"[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 _SEGMENT = r"(?!\.{1,2}(/|$))(?!\.wh\.)[^/\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 IMAGE_PATH_PATTERN = rf"(/{_SEGMENT}{{1,255}})+"
 _FILE_NAME = r"[A-Za-z0-9_][A-Za-z0-9._+-]*(/[A-Za-z0-9_][A-Za-z0-9._+-]*)*"
-_URL = r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!$%&'()*+,./:;=?@A-Z_a-z{}~0-9-]*)?"
+_URL = r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[!$%&'()*+,./:;=?@A-Z_a-z{}~0-9-]*)?"
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 PLACEHOLDERS = ("version", "major", "minor", "patch")
 _ONLY = "no placeholders but {version}, {major}, {minor}, {patch}"
