@@ -7,14 +7,11 @@ comes from, is `minid.host.container`'s work.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from minid.errors import ImageError
 
-TYPE_CHECKING = False  # importing typing costs a check's child program more than it needs
-if TYPE_CHECKING:
-    from typing import Any
-
-    Json = dict[str, Any]
+Json = dict[str, Any]
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -74,7 +71,7 @@ def process_argv(config: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def process_env(config: Mapping[str, object], hostname: str, home: str) -> tuple[str, ...]:
-    """The environment as Docker completes it: PATH, HOSTNAME and HOME unless the image sets them."""
+    """The environment as Docker completes it: PATH, HOSTNAME, HOME unless the image sets them."""
     env = dict.fromkeys(("PATH", "HOSTNAME"), "") | {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
     for line in _strings(config, "Env"):
         key, _, value = line.partition("=")
@@ -178,16 +175,14 @@ def _mounts(binds: Sequence[tuple[str, str]], sys: bool) -> list[Json]:
         _mount("/proc", "proc", quiet),
         _mount("/dev", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
         _mount("/dev/pts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666"]),
-        _mount("/dev/shm", "tmpfs", [*quiet, "mode=1777", "size=65536k"]),
+        _mount("/dev/shm", "tmpfs", [*quiet, "mode=1777", "size=65536k"]),  # noqa: S108
         _mount("/dev/mqueue", "mqueue", quiet),
     ]
     if sys:
         mounts.append(_mount("/sys", "sysfs", [*quiet, "ro"]))
     for source, target in binds:
         options = ["bind", "rprivate"]
-        mounts.append(
-            {"destination": target, "type": "bind", "source": source, "options": options}
-        )
+        mounts.append({"destination": target, "type": "bind", "source": source, "options": options})
     return mounts
 
 

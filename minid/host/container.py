@@ -56,8 +56,12 @@ class ContainerSpec:
 
 @dataclass(frozen=True, slots=True)
 class ProgramState:
-    """The image's own program: `exit_code` is None while it runs; `tail` is its last output."""
+    """The image's own program: `exit_code` is None while it runs; `tail` is its last output.
 
+    `started` says whether it was executed at all, and not only asked for.
+    """
+
+    started: bool
     alive: bool
     exit_code: int | None
     tail: tuple[str, ...]
@@ -82,7 +86,7 @@ def find_runtime() -> Path:
 
 
 def check_machine() -> None:
-    """HostError with the mending command unless containers can be run here, as far as files tell."""
+    """HostError with the mending command unless containers can be run, as far as files tell."""
     find_runtime()
     idmap.plan_mapping()
 
@@ -90,10 +94,13 @@ def check_machine() -> None:
 class Container:
     """An image in a place where it can be started and asked. Use as a context manager.
 
+    `address` is where its services are reached, from sockets of `open_socket`.
     Entering unpacks layers that are not in `cache` yet. Every method raises HostError when the
     machine refuses, ImageError or UnpackError when the image is at fault, and CheckError when
     `cancel` is set meanwhile.
     """
+
+    address = ADDRESS
 
     def __init__(self, spec: ContainerSpec, cache: Path, cancel: Event | None = None) -> None:
         self._spec, self._cache, self._cancel = spec, cache, cancel
@@ -136,7 +143,9 @@ class Container:
     def state(self) -> ProgramState:
         """Whether the program runs, and what it said last."""
         reply = self._ask("status")
-        return ProgramState(reply["alive"], reply["exit_code"], tuple(reply["tail"]))
+        return ProgramState(
+            reply["started"], reply["alive"], reply["exit_code"], tuple(reply["tail"])
+        )
 
     def execute(self, argv: tuple[str, ...], *, contains: str, timeout_s: float) -> ExecResult:
         """Run a command in the running container, or where that has ended, in one of its own.
@@ -150,9 +159,7 @@ class Container:
             contains=contains,
             timeout_s=timeout_s,
         )
-        return ExecResult(
-            reply["exit_code"], reply["found"], tuple(reply["tail"]), reply["where"]
-        )
+        return ExecResult(reply["exit_code"], reply["found"], tuple(reply["tail"]), reply["where"])
 
     def open_socket(self) -> socket.socket:
         """A TCP socket in the container's network; connect it to `ADDRESS`."""
@@ -188,7 +195,7 @@ class Container:
             "scratch_bytes": SCRATCH_BYTES,
         }
 
-    def _ask(self, what: str, wait_s: float = _REPLY_TIMEOUT_S, **more: Any) -> dict[str, Any]:
+    def _ask(self, what: str, wait_s: float = _REPLY_TIMEOUT_S, **more: object) -> dict[str, Any]:
         self._send({"do": what, **more})
         return self._receive(wait_s)
 

@@ -5,9 +5,13 @@ an overlay's lower folder; where overlay cannot be mounted the layers are copied
 Layers are minid's own work and treated as data all the same: no name leads out of its folder.
 """
 
+# Not pathlib: it would cost the child program as much time as its own work.
+# ruff: noqa: PTH101, PTH102, PTH104, PTH106, PTH108, PTH112, PTH115, PTH116, PTH208, PTH211
+
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
@@ -73,7 +77,8 @@ def unpack_layer(tar_fd: int, diff_id: str, cache: str) -> None:
         if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             return  # another check was faster
         if isinstance(error, OSError):
-            raise HostError(f"layer {diff_id[:12]}: {error.strerror}: {error.filename!r}") from error
+            where = f"layer {diff_id[:12]}"
+            raise HostError(f"{where}: {error.strerror}: {error.filename!r}") from error
         raise
     finally:
         os.close(folder)
@@ -95,7 +100,6 @@ def sweep(cache: str) -> None:
 
 def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -> None:
     """mount(2) with options; OSError that names the target."""
-    ctypes = launch.ctypes
     done = launch._libc.mount(
         source.encode(),
         target.encode(),
@@ -143,9 +147,7 @@ def _copy_folder(source: str, target: str, links: dict[tuple[int, int], str]) ->
     _copy_looks(source, target, os.lstat(source))
 
 
-def _copy_entry(
-    entry: os.DirEntry[str], target: str, links: dict[tuple[int, int], str]
-) -> None:
+def _copy_entry(entry: os.DirEntry[str], target: str, links: dict[tuple[int, int], str]) -> None:
     seen = entry.stat(follow_symlinks=False)
     folder = entry.is_dir(follow_symlinks=False)
     _make_room(target, folder)

@@ -1,9 +1,12 @@
 """The child program of one check: it makes the namespaces and serves the container in them.
 
 Started by `minid.host.container`, with one end of a socket as its only tie: when the other end is
-gone, it ends, and its process namespace and all mounts with it. Standard library only, little of it,
-and all of it imported before the user changes: the new user may not be able to read Python's files.
+gone, it ends, and its process namespace and all mounts with it. Standard library only, little of
+it, and all of it imported before the user changes: the new one may not be able to read its files.
 """
+
+# Not pathlib: it would cost the child program as much time as its own work.
+# ruff: noqa: PTH102, PTH112
 
 from __future__ import annotations
 

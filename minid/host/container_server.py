@@ -5,6 +5,9 @@ start, status, exec, socket, libraries, audit. A container is a bundle run by an
 inherits this process's user and network namespace. See `container_init` for what came before.
 """
 
+# Not pathlib: it would cost the child program as much time as its own work.
+# ruff: noqa: PTH102, PTH108, PTH112, PTH208
+
 from __future__ import annotations
 
 import contextlib
@@ -110,8 +113,9 @@ class Server:
 
     def _status(self, _request: dict[str, Any]) -> dict[str, Any]:
         if self._main is None:
-            return {"alive": False, "exit_code": None, "tail": []}
+            return {"started": False, "alive": False, "exit_code": None, "tail": []}
         return {
+            "started": self._main.started,
             "alive": self._main.exit_code is None,
             "exit_code": self._main.exit_code,
             "tail": self._main.capture.tail_lines(),

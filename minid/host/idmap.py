@@ -67,7 +67,7 @@ def root_ranges(own: Sequence[IdRange]) -> tuple[IdRange, ...]:
     Where root itself lives in a namespace too small for that, the container shares its ids: it is
     still apart in every other way.
     """
-    if any(r.inside <= ROOT_BASE and ROOT_BASE + WANTED <= r.inside + r.count for r in own):
+    if any(r.inside <= ROOT_BASE and r.inside + r.count >= ROOT_BASE + WANTED for r in own):
         return (IdRange(0, ROOT_BASE, WANTED),)
     high = max(own, key=lambda r: r.inside + r.count, default=IdRange(0, 0, 0))
     if high.count >= 2 * WANTED:

@@ -49,7 +49,7 @@ def http_get(
 ) -> HttpAnswer:
     """GET `path`; NoAnswerError for anything but a well-formed response within `timeout_s`.
 
-    Redirects are an answer like any other. The socket is connected and left for the caller to close.
+    Redirects are an answer like any other. The socket is connected; the caller closes it.
     """
     reader = _Reader(sock, time.monotonic() + timeout_s)
     sent = {name.lower() for name, _ in headers}
