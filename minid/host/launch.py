@@ -7,7 +7,7 @@ folder the build user cannot reach) is mended first, in a mount namespace of its
 """
 
 # pathlib would double the start time of a program that runs before every build.
-# ruff: noqa: PTH
+# ruff: noqa: PTH102, PTH110, PTH112, PTH116
 
 from __future__ import annotations
 
