@@ -41,9 +41,7 @@ def parse_one_line(text: str) -> list[AptSource]:
     """
     found = []
     for line in text.splitlines():
-        bare = line.partition("#")[0].strip()
-        kind, _, rest = bare.partition(" ")
-        rest = rest.strip()
+        kind, rest = [*line.partition("#")[0].split(None, 1), "", ""][:2]
         if rest.startswith("["):
             rest = rest.partition("]")[2]
         uri, *words = rest.split() or [""]

@@ -86,6 +86,8 @@ def redirected(origin: WebAddress, location: str) -> WebAddress:
     """Where a redirect from `origin` leads. FetchError where it leaves https or the web."""
     if not location:
         raise refusal(str(origin), "a redirect that says where to", "none")
+    if _NOT_PLAIN.search(location):
+        raise refusal(str(origin), "a redirect of printable ASCII", "other characters")
     target = parse_web_address(urljoin(origin.url, location))
     if origin.scheme == "https" and target.scheme != "https":
         raise refusal(str(origin), "a redirect that stays on https", f"one to '{target}'")

@@ -26,7 +26,16 @@ MAX_REDIRECTS = 5
 MAX_PAUSE_S = 60.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
-_PACKED_NAMES = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".Z")
+# Encodings that are only another word for how a file of that name is packed.
+_OWN_ENCODINGS = {
+    "gzip": (".gz", ".tgz"),
+    "x-gzip": (".gz", ".tgz"),
+    "bzip2": (".bz2",),
+    "x-bzip2": (".bz2",),
+    "xz": (".xz",),
+    "x-xz": (".xz",),
+    "zstd": (".zst",),
+}
 
 
 class StatusError(FetchError):
@@ -58,6 +67,19 @@ def download(
     Raises AbsentError (404, 410), StatusError or another FetchError, whose `retryable` says whether
     another attempt can help. Whatever `sink` and `progress` raise passes through.
     """
+    try:
+        _follow(url, sink, limits, progress)
+    except FetchError as error:
+        if shown(url) not in error.message:  # it is about a place that a redirect led to
+            error.message = f"{shown(url)}: {error.message}"
+            error.args = (error.message,)
+        raise
+
+
+def _follow(
+    url: str, sink: Callable[[bytes], object], limits: Fetching, progress: Progress | None
+) -> None:
+    """Ask from redirect to redirect, and take the body at their end."""
     address = parse_web_address(url)
     proxy = parse_proxy(limits.proxy) if limits.proxy else None
     inside_allowed = limits.allow_private or is_inside(address, proxied=proxy is not None)
@@ -169,7 +191,7 @@ def _check_encoding(address: WebAddress, encoding: str) -> None:
     """
     if encoding.lower() in ("", "identity"):
         return
-    if not urlsplit(address.url).path.endswith(_PACKED_NAMES):
+    if not urlsplit(address.url).path.endswith(_OWN_ENCODINGS.get(encoding.lower(), ())):
         raise refusal(str(address), "no Content-Encoding", repr(encoding))
 
 

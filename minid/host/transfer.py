@@ -57,20 +57,28 @@ def copy_file(
         raise AbsentError(f"file:{path}", 404) from None
     except OSError as error:
         raise FetchError(f"file:{path}: expected a file, got {error.strerror}") from error
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        state = os.fstat(descriptor)
-        if not stat.S_ISREG(state.st_mode):
-            raise refusal(f"file:{path}", "a regular file", stat.filemode(state.st_mode))
-        if state.st_size > max_bytes:
-            raise refusal(f"file:{path}", f"at most {max_bytes} bytes", str(state.st_size))
+    try:
+        size_bytes = _check_file(descriptor, path, max_bytes)
         done = 0
-        while chunk := _read(file.fileno(), path):
+        while chunk := _read(descriptor, path):
             done += len(chunk)
             sink(chunk)
             if progress is not None:
-                progress(done, state.st_size)
-    if done != state.st_size:
-        raise FetchError(f"file:{path}: expected {state.st_size} bytes, got {done}")
+                progress(done, size_bytes)
+    finally:
+        os.close(descriptor)
+    if done != size_bytes:
+        raise FetchError(f"file:{path}: expected {size_bytes} bytes, got {done}")
+
+
+def _check_file(descriptor: int, path: Path, max_bytes: int) -> int:
+    """The size of a regular file that is not too large; FetchError for anything else."""
+    state = os.fstat(descriptor)
+    if not stat.S_ISREG(state.st_mode):
+        raise refusal(f"file:{path}", "a regular file", stat.filemode(state.st_mode))
+    if state.st_size > max_bytes:
+        raise refusal(f"file:{path}", f"at most {max_bytes} bytes", str(state.st_size))
+    return state.st_size
 
 
 def _read(descriptor: int, path: Path) -> bytes:

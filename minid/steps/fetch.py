@@ -55,6 +55,10 @@ class _Failure:
     archive: str = ""
 
 
+class _InterruptedError(Exception):
+    """Ends a download whose caller has gone; no error of a place, so no other place is tried."""
+
+
 def fetch_archive(
     source: Source,
     blobs: Blobs,
@@ -107,7 +111,7 @@ def fetch_all(
     def fetch_one(name: str) -> Archive | MinidError:
         def report(done: int, total: int | None) -> None:
             if stopped.is_set():
-                raise FetchError(f"{name}: expected to finish, got an interrupt")
+                raise _InterruptedError
             if progress is not None:
                 progress(name, done, total)
 
