@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 MAX_HEADER = 64 << 10
@@ -51,19 +51,55 @@ def http_get(
 
     Redirects are an answer like any other. The socket is connected; the caller closes it.
     """
-    reader = _Reader(sock, time.monotonic() + timeout_s)
+    host = "localhost" if address[1] == 80 else f"localhost:{address[1]}"
     sent = {name.lower() for name, _ in headers}
-    lines = [f"GET {path} HTTP/1.1"]
-    if "host" not in sent:
-        lines.append("Host: localhost" if address[1] == 80 else f"Host: localhost:{address[1]}")
-    lines += [f"{name}: {value}" for name, value in headers]
-    lines += ["User-Agent: minid", "Accept: */*", "Connection: close", "", ""]
+    lines = [] if "host" in sent else [("Host", host)]
+    lines += [*headers, ("User-Agent", "minid"), ("Accept", "*/*"), ("Connection", "close")]
+    return http_exchange(sock, address, f"GET {path}", lines, timeout_s=timeout_s)
+
+
+def http_exchange(
+    sock: socket.socket,
+    address: tuple[str, int] | str,
+    request: str,
+    headers: Sequence[tuple[str, str]],
+    body: Iterable[bytes] | None = None,
+    *,
+    timeout_s: float,
+) -> HttpAnswer:
+    """One request (`METHOD path`) on a fresh socket, a `body` in chunks; NoAnswerError as above.
+
+    An answer that comes before the body is through ends the sending. What `body` raises passes.
+    """
+    reader = _Reader(sock, time.monotonic() + timeout_s)
+    lines = [f"{request} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
+    if body is not None:
+        lines.append("Transfer-Encoding: chunked")
+    head = "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")
     try:
         reader.connect(address)
-        reader.send("\r\n".join(lines).encode("utf-8", "surrogateescape"))
+        reader.send(head)
+    except OSError as error:
+        raise NoAnswerError(_reason(error)) from error
+    for chunk in body or ():
+        if chunk and not _send_chunk(reader, b"%x\r\n%b\r\n" % (len(chunk), chunk)):
+            break
+    else:
+        if body is not None:
+            _send_chunk(reader, b"0\r\n\r\n")
+    try:
         return _read_answer(reader)
     except (OSError, ValueError) as error:
         raise NoAnswerError(_reason(error)) from error
+
+
+def _send_chunk(reader: _Reader, framed: bytes) -> bool:
+    """Whether the peer still takes the body; if not, its answer says why."""
+    try:
+        reader.send(framed)
+        return True
+    except OSError:
+        return False
 
 
 def tcp_exchange(
@@ -105,7 +141,7 @@ class _Reader:
             raise TimeoutError("no answer in time")
         self._sock.settimeout(left)
 
-    def connect(self, address: tuple[str, int]) -> None:
+    def connect(self, address: tuple[str, int] | str) -> None:
         self._arm()
         self._sock.connect(address)
 

@@ -102,6 +102,20 @@ class SandboxRunner:
         return Container(ContainerSpec(image.config, layers), self.layers, cancel)
 
 
+@dataclass(frozen=True, slots=True)
+class DockerRunner:
+    """Runs images in Docker Engine. `load` has the engine hold the image and gives its id there."""
+
+    load: Callable[[ImageToCheck], str]
+    name: str = "docker"
+
+    def open(self, image: ImageToCheck, cancel: Event | None) -> AbstractContextManager[Subject]:
+        """A container of the loaded image, on a network address of its own."""
+        from minid.host.docker_container import DockerContainer
+
+        return DockerContainer(self.load(image), cancel)
+
+
 def check_image(
     image: ImageToCheck,
     checks: tuple[Check, ...],

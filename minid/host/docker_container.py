@@ -1,0 +1,242 @@
+"""Running an image in Docker Engine for its checks, with the docker SDK.
+
+The same methods as `container.Container`. Containers carry a label with their owner's process, so
+that those of a killed minid are found and removed by the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from minid.errors import CheckError, HostError
+from minid.host import docker_engine, netprobe
+from minid.host.container import ExecResult, ProgramState
+from minid.host.container_process import LINE_CHARS, TAIL_LINES, Capture
+
+OWNER_LABEL = "org.minid.check"
+_LOGS = {"type": "json-file", "config": {"max-size": "1m", "max-file": "1"}}
+
+
+class DockerContainer:
+    """An image that the engine holds, to be started and asked. Use as a context manager.
+
+    Methods raise HostError when the engine refuses, CheckError when `cancel` is set meanwhile.
+    """
+
+    def __init__(self, engine_id: str, cancel: Event | None = None) -> None:
+        self._image, self._cancel = engine_id, cancel
+        self._client: Any = None
+        self._main: Any = None
+        self._address = ""
+
+    def __enter__(self) -> DockerContainer:
+        with _engine_errors():
+            self._client = _connect(docker_engine.REQUEST_TIMEOUT_S)
+            _remove_abandoned(self._client)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            if self._main is not None:
+                _remove(self._main)
+        finally:
+            if self._client is not None:
+                self._client.close()
+
+    @property
+    def address(self) -> str:
+        """The container's address on the engine's bridge."""
+        if not self._address and self._main is not None:
+            with _engine_errors():
+                self._main.reload()
+                networks = self._main.attrs["NetworkSettings"]["Networks"]
+            self._address = next((n["IPAddress"] for n in networks.values()), "")
+        return self._address or "127.0.0.1"
+
+    def start(self) -> None:
+        """Start the image's own program; it may end at once, see `state`."""
+        with _engine_errors():
+            self._main = self._create()
+            self._main.start()
+
+    def state(self) -> ProgramState:
+        """Whether the program runs, and what it said last."""
+        self._stop_if_cancelled()
+        if self._main is None:
+            return ProgramState(False, False, None, ())
+        with _engine_errors():
+            self._main.reload()
+            state = self._main.attrs["State"]
+            said = self._main.logs(tail=TAIL_LINES)
+        alive = bool(state["Running"])
+        started = not state["StartedAt"].startswith("0001")
+        return ProgramState(started, alive, None if alive else state["ExitCode"], _lines(said))
+
+    def execute(self, argv: tuple[str, ...], *, contains: str, timeout_s: float) -> ExecResult:
+        """Run a command in the running container, or where that has ended, in one of its own."""
+        running = self.state().alive
+        capture = Capture()
+        with _engine_errors():
+            run = self._execute_inside if running else self._execute_fresh
+            code = run(argv, capture, timeout_s)
+        content = capture.content()
+        where = "running" if running else "fresh"
+        return ExecResult(code, contains.encode() in content, tuple(capture.tail_lines()), where)
+
+    def open_socket(self) -> socket.socket:
+        """A TCP socket; the engine's bridge is reached from this machine."""
+        self._stop_if_cancelled()
+        return socket.socket()
+
+    def libraries(self) -> tuple[str, ...]:
+        """Files mapped as code, where /proc of the engine's processes can be read (as root)."""
+        if self._main is None:
+            return ()
+        with _engine_errors():
+            table = self._main.top(ps_args="-eo pid")
+        found: set[str] = set()
+        for row in table["Processes"]:
+            with suppress(OSError):
+                rows = (line.split(maxsplit=5) for line in _maps(row[0]))
+                found |= {r[5] for r in rows if len(r) == 6 and "x" in r[1] and r[5][0] == "/"}
+        return tuple(sorted(found))
+
+    def audit(self, seconds: float, argv: tuple[str, ...] = ()) -> tuple[str, ...]:  # noqa: ARG002
+        """Nothing: the engine does not tell which files a program looked for."""
+        return ()
+
+    def _create(self, argv: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 (the SDK has no types)
+        # An overridden entrypoint makes the engine forget the image's Cmd.
+        options: dict[str, Any] = {"entrypoint": list(argv)} if argv else {}
+        labels = {OWNER_LABEL: owner_of(os.getpid())}
+        return self._client.containers.create(
+            self._image, labels=labels, log_config=_LOGS, hostname="minid", **options
+        )
+
+    def _execute_inside(
+        self, argv: tuple[str, ...], capture: Capture, timeout_s: float
+    ) -> int | None:
+        deadline = time.monotonic() + timeout_s
+        api = _connect(max(timeout_s, 1)).api  # its timeout bounds the silence between chunks
+        try:
+            handle = api.exec_create(self._main.id, list(argv))["Id"]
+            with suppress(OSError):  # the SDK's timeouts are OSErrors too
+                for chunk in api.exec_start(handle, stream=True):
+                    capture.add(chunk)
+                    if time.monotonic() > deadline:
+                        return None
+            code = api.exec_inspect(handle)["ExitCode"]
+            return None if code is None else int(code)
+        finally:
+            api.close()
+
+    def _execute_fresh(
+        self, argv: tuple[str, ...], capture: Capture, timeout_s: float
+    ) -> int | None:
+        container = self._create(argv)
+        try:
+            container.start()
+            deadline = time.monotonic() + timeout_s
+            while container.attrs["State"].get("Status") != "exited":
+                self._stop_if_cancelled()
+                if time.monotonic() > deadline:
+                    return None
+                time.sleep(0.01)
+                container.reload()
+            capture.add(container.logs())
+            return int(container.attrs["State"]["ExitCode"])
+        finally:
+            _remove(container)
+
+    def _stop_if_cancelled(self) -> None:
+        if self._cancel is not None and self._cancel.is_set():
+            raise CheckError("check: expected to end, got cancelled")
+
+
+def fetch_page(image: str, port: int, path: str = "/", timeout_s: float = 10.0) -> bytes:
+    """Start an image of the engine's, GET a page of it, remove the container; the page's body.
+
+    CheckError when no page with status 200 came within `timeout_s`.
+    """
+    deadline = time.monotonic() + timeout_s
+    with DockerContainer(image) as container:
+        container.start()
+        for delay in netprobe.retry_delays():
+            try:
+                with container.open_socket() as sock:
+                    answer = netprobe.http_get(sock, (container.address, port), path)
+                if answer.status == 200:
+                    return answer.body
+                seen = f"status {answer.status}"
+            except netprobe.NoAnswerError as error:
+                seen = str(error)
+            state = container.state()
+            if not state.alive or time.monotonic() > deadline:
+                said = "; ".join(state.tail[-3:])
+                raise CheckError(f"{image}: port {port}: expected a page, got {seen} {said}")
+            time.sleep(delay)
+    raise AssertionError("unreachable")
+
+
+def owner_of(pid: int) -> str:
+    """A process as `pid:start time`, which no later process shares; empty when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    return f"{pid}:{text.rpartition(')')[2].split()[19]}"
+
+
+def _connect(timeout_s: float) -> Any:  # noqa: ANN401 (the SDK has no types)
+    import docker
+
+    address = docker_engine.engine_socket()
+    if address is None:
+        return docker.from_env(version="auto", timeout=timeout_s)
+    return docker.DockerClient(base_url=f"unix://{address}", version="auto", timeout=timeout_s)
+
+
+@contextmanager
+def _engine_errors() -> Iterator[None]:
+    """The SDK's errors, and those of the HTTP library below it, as HostError."""
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except (DockerException, RequestException) as error:
+        raise HostError(f"docker: {error}", hint="docker info") from error
+
+
+def _remove(container: Any) -> None:  # noqa: ANN401
+    from docker.errors import NotFound
+
+    with suppress(NotFound), _engine_errors():
+        container.remove(force=True, v=True)
+
+
+def _remove_abandoned(client: Any) -> None:  # noqa: ANN401
+    """Remove check containers whose minid is no more."""
+    for container in client.containers.list(all=True, filters={"label": OWNER_LABEL}):
+        labels: Mapping[str, str] = container.labels
+        owner = labels.get(OWNER_LABEL, "")
+        pid = owner.partition(":")[0]
+        if not pid.isdigit() or owner_of(int(pid)) != owner:
+            with suppress(HostError):
+                _remove(container)
+
+
+def _maps(pid: str) -> list[str]:
+    return Path(f"/proc/{int(pid)}/maps").read_text(errors="replace").splitlines()
+
+
+def _lines(said: bytes) -> tuple[str, ...]:
+    lines = said.decode("utf-8", "replace").splitlines()[-TAIL_LINES:]
+    return tuple(line[:LINE_CHARS] for line in lines)
