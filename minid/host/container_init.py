@@ -25,7 +25,10 @@ from minid.host import container_fs, launch
 from minid.host.container_server import Server
 
 CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = 0x08000000, 0x20000000, 0x40000000
+CLONE_NEWCGROUP = 0x02000000
 _NEW = launch.CLONE_NEWUSER | launch.CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWPID
+_KEYCTL = {"x86_64": 250, "aarch64": 219}
+_JOIN_SESSION_KEYRING = 1
 _QUIET = launch.MS_NOSUID | launch.MS_NODEV | launch.MS_NOEXEC
 _SHELVES = ("/mnt", "/srv", "/media", "/tmp")  # noqa: S108 (covered by a mount of our own)
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK = 0x8913, 0x8914, 0x8916, 0x891C
@@ -116,7 +119,7 @@ def stock_shelf(shelf: str, cache: str) -> None:
 def unshare_all() -> None:
     """New user, mount, ipc, network and process namespaces; HostError says what forbids them."""
     try:
-        launch.check(launch._libc.unshare(_NEW), "unshare")
+        launch.check(launch._libc.unshare(_NEW | CLONE_NEWCGROUP), "unshare")
     except OSError as error:
         raise HostError(
             f"user namespaces: expected to be allowed, got {error.strerror}",
@@ -143,9 +146,28 @@ def settle_namespace(job: dict[str, Any]) -> None:
         launch.mount("proc", "/proc", "proc", _QUIET)
     except OSError as error:
         raise HostError(f"/proc: expected to be mountable, got {error.strerror}") from error
+    show_cgroups()
+    leave_keyring()
     options = f"mode=755,size={job['scratch_bytes']}"
     container_fs.mount("tmpfs", f"{job['shelf']}/work", "tmpfs", 0, options)
     bring_up_network(job["address"])
+
+
+def show_cgroups() -> None:
+    """Mount a cgroup hierarchy where a bare chroot has none: runc reads it, though it needs none."""
+    with open("/proc/self/mountinfo") as file:
+        if any(" - cgroup" in line for line in file):
+            return
+    with contextlib.suppress(OSError):
+        launch.mount("cgroup2", "/sys/fs/cgroup", "cgroup2", _QUIET)
+
+
+def leave_keyring() -> None:
+    """Give up the session's keys here: where runc may not do that (systemd-nspawn) it would fail."""
+    number = _KEYCTL.get(os.uname().machine)
+    if number is not None:
+        with contextlib.suppress(OSError):
+            launch.check(launch.syscall(number, _JOIN_SESSION_KEYRING, 0), "keyctl")
 
 
 def bring_up_network(address: str) -> None:

@@ -195,7 +195,9 @@ class Server:
         os.mkdir(bundle)
         self._write_bundle(bundle, tuple(argv), listener)
         pid_file = f"{bundle}/pid"
-        command = self._runtime("run", "--bundle", bundle, "--pid-file", pid_file, name)
+        command = self._runtime(
+            "run", "--no-new-keyring", "--bundle", bundle, "--pid-file", pid_file, name
+        )
         return Process(command, pid_file, name)
 
     def _enter(self, main: Process, argv: list[str]) -> Process:
