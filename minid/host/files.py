@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -24,10 +24,16 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
     When this returns the bytes and the name are on disk. OSError passes through.
     """
+    write_stream(path, (data,), mode=mode)
+
+
+def write_stream(path: Path, chunks: Iterable[bytes], *, mode: int = 0o644) -> None:
+    """`write_file` for bytes that come in pieces; what `chunks` raises leaves the old file."""
     descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            for chunk in chunks:
+                file.write(chunk)
             os.fchmod(file.fileno(), mode)
             file.flush()
             os.fsync(file.fileno())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from minid.errors import ImageError
-from minid.formats.archive import Member, archive_size, list_members
+from minid.formats.archive import archive_size, list_members
 from minid.formats.digest import Digest
 from minid.formats.oci import (
     CONFIG_TYPE,
@@ -29,20 +29,10 @@ _DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The image below: its name, layers, and configuration as stored."""
+    """The image below: its layers, and its configuration as stored."""
 
-    name: str
     layers: tuple[Layer, ...]
     config: Mapping[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltImage:
-    """An image in the store, with its root file system and the runtime's part of its config."""
-
-    image: Image
-    run: RunConfig
-    members: tuple[Member, ...]
 
 
 def run_config_of(config: Mapping[str, object]) -> RunConfig:
@@ -135,7 +125,7 @@ def build_image(
     created: int,
     architecture: str,
     blobs: Blobs,
-) -> BuiltImage:
+) -> Image:
     """Write configuration and manifest of `recipe`'s image.
 
     `layers` are the image's own, above the base's; with `base` None they are all of them. `created`
@@ -167,7 +157,11 @@ def build_image(
         manifest=manifest_digest,
         config=config_digest,
         layers=stack,
-        sizes=Sizes(0, 0, 0),
+        sizes=Sizes(
+            unpacked=sum(layer.unpacked_size for layer in stack),
+            layers=sum(layer.size for layer in stack),
+            archive=0,
+        ),
         tags=names,
         created=created,
     )
@@ -178,18 +172,7 @@ def build_image(
         architecture=architecture,
         names=names,
     )
-    sizes = Sizes(
-        unpacked=sum(layer.unpacked_size for layer in stack),
-        layers=sum(layer.size for layer in stack),
-        archive=archive_size(members),
-    )
-    return BuiltImage(_with_sizes(image, sizes), run, members)
-
-
-def _with_sizes(image: Image, sizes: Sizes) -> Image:
-    from dataclasses import replace
-
-    return replace(image, sizes=sizes)
+    return replace(image, sizes=replace(image.sizes, archive=archive_size(members)))
 
 
 def check_budget(recipe: Recipe, sizes: Sizes, tree: Tree) -> None:

@@ -1,0 +1,129 @@
+"""`minid explain`: which inputs of a recipe changed, and which stages that redoes."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+
+from minid.cli.folder import add_json_option, load_folder, need_recipes
+from minid.cli.store_reader import open_blobs, open_records
+from minid.cli.words import ago, print_json, printable
+from minid.line.planning import Standing, assess, recipe_order
+from minid.store.records import Records
+
+# The first stage that an input shapes; the ones behind it follow.
+_STAGE_OF = {
+    "source": "compile",
+    "build": "compile",
+    "needs": "compile",
+    "environment": "compile",
+    "contents": "pack",
+    "rootfs": "compose",
+    "base": "compose",
+    "image": "image",
+    "check": "check",
+}
+_STAGES = ("compile", "pack", "compose", "image", "check", "publish")
+_SHOWN = 100
+
+
+def configure_parser(parser: argparse.ArgumentParser) -> None:
+    """Options of `minid explain`."""
+    parser.add_argument("name", metavar="NAME", help="a recipe")
+    add_json_option(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """What would be redone now and why, and what caused the last run."""
+    folder = load_folder(arguments)
+    (name,) = need_recipes(folder, [arguments.name])
+    records = open_records(folder.config)
+    standings = assess(
+        recipe_order(folder.recipes, [name]),
+        folder.recipes,
+        config=folder.config,
+        blobs=open_blobs(folder.config),
+        records=records,
+        machine=platform.machine(),
+    )
+    facts = _facts(name, standings, records)
+    if arguments.json:
+        print_json(facts)
+    else:
+        _print_facts(name, facts)
+    return 0
+
+
+def stages_of(changes: tuple[str, ...]) -> tuple[str, ...]:
+    """The stages that a change of these inputs redoes."""
+    first = min(
+        (_STAGES.index(_STAGE_OF.get(name.split(".")[0], "compile")) for name in changes),
+        default=len(_STAGES),
+    )
+    return _STAGES[first:]
+
+
+def _facts(name: str, standings: dict[str, Standing], records: Records) -> dict[str, object]:
+    standing = standings[name]
+    before = records.inputs(name)
+    now = standing.plan.inputs if standing.plan else {}
+    built = [row for row in records.runs(name) if row.status != "unchanged"]
+    last = built[0] if built else None
+    return {
+        "recipe": name,
+        "current": standing.current,
+        "environment_missing": standing.environment is None,
+        "changes": [
+            {"input": item, "before": before.get(item), "now": now.get(item)}
+            for item in standing.changes
+        ]
+        if before
+        else [],
+        "redoes": list(stages_of(standing.changes) if before else _STAGES),
+        "pending": list(standing.pending),
+        "below": [other for other, item in standings.items() if other != name and not item.current],
+        "last_run": {
+            "id": last.id,
+            "status": last.status,
+            "reason": last.reason,
+            "changes": list(last.changes),
+            "started": last.started,
+            "error": last.error,
+        }
+        if last
+        else None,
+    }
+
+
+def _print_facts(name: str, facts: dict[str, object]) -> None:
+    changes = facts["changes"]
+    if facts["current"]:
+        print(f"{name}: up to date")
+    elif isinstance(changes, list) and changes:
+        print(f"{name}: would redo {', '.join(_texts(facts['redoes']))}, because of:")
+        for change in changes:
+            print(f"  {change['input']}")
+            print(f"    before: {_short(change['before'])}")
+            print(f"    now:    {_short(change['now'])}")
+    elif facts["environment_missing"]:
+        print(f"{name}: its environment has yet to be made")
+    elif below := _texts(facts["below"]):
+        print(f"{name}: stands on {', '.join(below)}, which is not up to date")
+    elif pending := _texts(facts["pending"]):
+        print(f"{name}: missing at {', '.join(pending)}")
+    else:
+        print(f"{name}: no good run yet: would do {', '.join(_STAGES)}")
+    last = facts["last_run"]
+    if isinstance(last, dict):
+        print(f"last run: {last['id']}, {last['status']} {ago(last['started'])}: {last['reason']}")
+        if last["error"]:
+            print(f"  {printable(str(last['error']).splitlines()[0])}")
+
+
+def _texts(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def _short(value: object) -> str:
+    text = "nothing" if value is None else printable(str(value))
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

@@ -1,0 +1,76 @@
+"""`minid history`: an image's history, as Docker shows it, and where its tags were."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from minid.cli.folder import add_json_option, load_folder_config
+from minid.cli.store_reader import digest_at, find_image, open_blobs, open_records
+from minid.cli.words import ago, format_size, print_json, print_table
+
+
+def configure_parser(parser: argparse.ArgumentParser) -> None:
+    """Options of `minid history`."""
+    parser.add_argument("image", metavar="IMAGE", help="a tag, a recipe, or a digest")
+    add_json_option(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Newest entry first, as docker history has it; then the moves of its tags."""
+    config = load_folder_config(arguments)
+    records = open_records(config)
+    image = find_image(records, arguments.image)
+    stored = json.loads(open_blobs(config).read(digest_at(image, "config")))
+    layers = list(image["layers"]) if isinstance(image["layers"], list) else []
+    entries = []
+    for line in stored["history"]:
+        layer = None if line.get("empty_layer") else layers.pop(0)
+        entries.append(
+            {
+                "created": line["created"],
+                "created_by": line.get("created_by", ""),
+                "comment": line.get("comment", ""),
+                "size": layer["unpacked_size"] if layer else 0,
+                "digest": layer["digest"] if layer else "",
+            }
+        )
+    entries.reverse()
+    names = image["tags"] if isinstance(image["tags"], list) else []
+    moves = [row for name in names for row in records.publications(str(name))]
+    if arguments.json:
+        values = [
+            {
+                "target": row.target,
+                "name": row.name,
+                "from": row.from_manifest,
+                "to": row.to_manifest,
+                "moved": row.moved,
+                "run": row.run,
+            }
+            for row in moves
+        ]
+        print_json({"manifest": image["manifest"], "history": entries, "publications": values})
+        return 0
+    print_table(
+        ("LAYER", "CREATED", "CREATED BY", "SIZE", "COMMENT"),
+        [
+            (
+                str(entry["digest"])[7:19] or "-",
+                str(entry["created"]),
+                str(entry["created_by"]),
+                format_size(int(entry["size"])),
+                str(entry["comment"]),
+            )
+            for entry in entries
+        ],
+    )
+    print()
+    print_table(
+        ("TAG", "AT", "FROM", "TO", "MOVED"),
+        [
+            (row.name, row.target, row.from_manifest[7:19] or "-", row.to_manifest[7:19], ago(row.moved))
+            for row in sorted(moves, key=lambda row: -row.moved)
+        ],
+    )
+    return 0

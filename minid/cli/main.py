@@ -1,0 +1,104 @@
+"""The command `minid`: finds the subcommand, runs it, and turns errors into words and a status."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from minid import __version__
+from minid.errors import MinidError
+
+# Name → what it does. The module of the same name has `configure_parser` and `execute`; only the
+# one that is asked for is imported, so that the command line starts fast.
+COMMANDS = {
+    "build": "bring recipes up to date: fetch, compile, pack, test, tag",
+    "doctor": "say what this machine lacks, and how to mend it",
+    "explain": "say which inputs of a recipe changed, and what that redoes",
+    "fetch": "fetch the archives of recipes into the store",
+    "history": "show an image's layers and edits, as docker history does",
+    "init": "make a working folder: config.toml and recipes/",
+    "inspect": "show an image's configuration, sizes and provenance",
+    "lint": "check recipes and say everything that is wrong with them",
+    "list": "list the images in the store",
+    "logs": "show the log of a recipe's last run, or follow it",
+    "new": "draft a recipe from a source archive",
+    "schema": "print the JSON Schema of recipes, for editors",
+    "status": "show each recipe: version, tag, last run, what is to be done",
+    "test": "run an image's smoke tests now and show what it answered",
+    "why": "show why a file is in an image",
+}
+
+
+def make_parser(command: str | None) -> argparse.ArgumentParser:
+    """The parser, with the options of `command` only."""
+    parser = argparse.ArgumentParser(
+        prog="minid",
+        description="Recipe in, minimal tested container image out.",
+        epilog="minid COMMAND --help tells more. Manual: docs/",
+    )
+    parser.add_argument("--version", action="version", version=f"minid {__version__}")
+    parser.add_argument(
+        "-C", "--config", metavar="FILE", help="config.toml (default: here, above, /etc/minid)"
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, text in COMMANDS.items():
+        child = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name == command:
+            _module(name).configure_parser(child)
+    return parser
+
+
+def _module(command: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 (a module with a protocol)
+    return importlib.import_module(f"minid.cli.{command}_command")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; see docs/reference/errors.md."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    command = next((word for word in words if word in COMMANDS), None)
+    arguments = make_parser(command).parse_args(words)
+    if arguments.command is None:
+        make_parser(None).print_help()
+        return 2
+    try:
+        return int(_module(arguments.command).execute(arguments))
+    except MinidError as error:
+        report_error(error, as_json=getattr(arguments, "json", False))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has what it wanted.
+        sys.stderr.close()
+        return 0
+
+
+def error_json(error: MinidError) -> dict[str, object]:
+    """An error as JSON values."""
+    return {
+        "kind": type(error).__name__,
+        "message": error.message,
+        "hint": error.hint,
+        "exit_code": error.exit_code,
+        "retryable": error.retryable,
+        "log_tail": list(error.log_tail),
+    }
+
+
+def report_error(error: MinidError, *, as_json: bool) -> None:
+    """Tell a person, or a program, what went wrong."""
+    if as_json:
+        import json
+
+        print(json.dumps({"error": error_json(error)}, indent=2))
+        return
+    from minid.cli.words import printable
+
+    for line in error.log_tail:
+        print("  | " + printable(line), file=sys.stderr)
+    for line in error.message.splitlines():
+        print("minid: " + printable(line), file=sys.stderr)
+    if error.hint:
+        print("  hint: " + printable(error.hint), file=sys.stderr)

@@ -1,0 +1,58 @@
+"""`minid new`: draft a recipe from a source archive."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from minid.cli.folder import load_folder_config
+from minid.errors import UsageError
+from minid.formats.digest import Digest
+from minid.host.draft import draft_name, draft_recipe
+from minid.host.files import write_file
+from minid.host.http import download
+from minid.line.workshop import open_workshop
+
+
+def configure_parser(parser: argparse.ArgumentParser) -> None:
+    """Options of `minid new`."""
+    parser.add_argument("url", metavar="URL", help="of a source archive")
+    parser.add_argument("-o", "--output", metavar="FILE", help="default: recipes/NAME.toml; - prints")
+    parser.add_argument("--archive", type=Path, metavar="FILE", help="the archive, if it is here")
+    parser.add_argument("--sha256", metavar="HEX", help="what the archive must be")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Fetch, look inside, write the draft; an existing recipe is never replaced."""
+    config = load_folder_config(arguments)
+    name = draft_name(arguments.url)
+    target = Path(arguments.output or config.paths.recipes / f"{name}.toml")
+    if target.exists() and arguments.output != "-":
+        raise UsageError(f"{target}: expected no file, got one", hint="choose one with --output")
+    local = arguments.archive or _mirrored(config.mirrors, arguments.url)
+    expected = Digest.parse(arguments.sha256) if arguments.sha256 else None
+    with open_workshop(config, {}) as shop:
+        with shop.blobs.receive() as sink:
+            if local:
+                with local.open("rb") as file:
+                    while chunk := file.read(1 << 20):
+                        sink.write(chunk)
+            else:
+                download(arguments.url, sink.write, config.fetch, progress=None)
+            digest = sink.commit(expected)
+        text = draft_recipe(shop.blobs.path(digest), arguments.url, digest)
+    if arguments.output == "-":
+        print(text, end="")
+        return 0
+    os.makedirs(target.parent, exist_ok=True)  # noqa: PTH103
+    write_file(target, text.encode())
+    print(f"wrote {target}: look it over, then: minid build {target.stem}")
+    return 0
+
+
+def _mirrored(mirrors: tuple[str, ...], url: str) -> Path | None:
+    """The archive in a folder among the mirrors, if one has it under the URL's name."""
+    name = url.split("?")[0].rpartition("/")[2]
+    folders = [Path(mirror.removeprefix("file:")) for mirror in mirrors if mirror[:5] == "file:"]
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)

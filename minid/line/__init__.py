@@ -1,0 +1,1 @@
+"""How one run walks the steps: the doors it works through, its plan, its stages."""

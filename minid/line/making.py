@@ -1,0 +1,184 @@
+"""From a plan to a payload: environment, fetch, compile, pack, each as a stage of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+
+from minid.errors import HostError
+from minid.formats.digest import Digest
+from minid.formats.tree import dump_tree, parse_tree
+from minid.host.environment import make_environment
+from minid.host.strip import strip_files
+from minid.host.view import DirectoryView
+from minid.line.planning import environment_packages
+from minid.line.run import Output, Run, digests
+from minid.model import Archive, Environment, Tree
+from minid.recipe import Recipe
+from minid.steps.compile import Workplace, compile_source
+from minid.steps.fetch import fetch_archive
+from minid.steps.layers import COMPRESSION, read_content, store_tree
+from minid.steps.pack import pack_payload
+from minid.steps.plan import OwnFiles, Plan, nsswitch_text
+
+# What a closure may take from the machine itself: programs and libraries, nobody's files.
+_HOST_SYSTEM = ("usr", "lib", "lib32", "lib64", "bin", "sbin", "etc/ld.so.conf", "etc/ld.so.conf.d")
+
+
+def provide_environment(run: Run, workplace: Workplace) -> Environment:
+    """Make the recipe's environment; the run's log gets what the bootstrap says."""
+    recipe, config = run.recipe, run.shop.config
+    spec = config.environment(recipe.build.environment)
+    if spec is None:
+        raise HostError(f"{recipe.file}: expected environment {recipe.build.environment!r}")
+    with run.timed("environment"):
+        return make_environment(
+            spec,
+            environment_packages(recipe),
+            config.paths.environments,
+            identity=workplace.identity,
+            output=run.log.write,
+            cancel=workplace.cancel,
+        )
+
+
+def fetch(run: Run) -> Archive:
+    """The recipe's archive, in the store when this returns."""
+    recipe, config, reporter = run.recipe, run.shop.config, run.shop.reporter
+
+    def report(done: int, total: int | None) -> None:
+        reporter.fetched(recipe.name, recipe.source.url.rpartition("/")[2], done, total)
+
+    with run.timed("fetch"):
+        archive = fetch_archive(
+            recipe.source, run.shop.blobs, config.mirrors, config.fetch, progress=report
+        )
+        run.shop.blobs.flush()
+    for note in archive.notes:
+        run.log.say(f"   {note}")
+    run.log.say(f"   {archive.file_name} {archive.digest} from {archive.origin}")
+    return archive
+
+
+def compile_stage(
+    run: Run,
+    plan: Plan,
+    *,
+    archive: Digest,
+    files: OwnFiles,
+    environment: Environment,
+    needs: Iterable[Digest],
+    workplace: Workplace,
+) -> Output:
+    """The install tree: `tree` and `tar` blobs, `epoch`, seconds of wall and processor time."""
+    blobs = run.shop.blobs
+
+    def make() -> Output:
+        made = compile_source(
+            run.recipe,
+            blobs.path(archive),
+            patches=files.patches,
+            needs=[load_tree(run, tree) for tree in needs],
+            environment=environment,
+            workplace=workplace,
+            blobs=blobs,
+            read=read_content(blobs),
+            log=run.log,
+        )
+        return {
+            "tree": str(made.tree),
+            "epoch": made.epoch,
+            "seconds": round(made.seconds, 3),
+            "cpu_s": round(made.cpu_s, 3),
+            "blobs": digests(made.tree, made.tar),
+        }
+
+    return run.stage("compile", plan.compile, make, _tools(environment))
+
+
+def _tools(environment: Environment) -> Mapping[str, str]:
+    return dict(item.split("=", 1) for item in environment.packages if "=" in item)
+
+
+def load_tree(run: Run, digest: Digest) -> Tree:
+    """A tree of the store."""
+    return parse_tree(run.shop.blobs.read(digest))
+
+
+def environment_view(environment: Environment) -> DirectoryView:
+    """The environment's file system as the closure may see it."""
+    from pathlib import Path
+
+    only = _HOST_SYSTEM if environment.kind == "host" else None
+    return DirectoryView(Path(environment.root), only)
+
+
+def pack(
+    run: Run,
+    plan: Plan,
+    install: Output,
+    *,
+    environment: Environment,
+    needs: Iterable[Digest],
+    workplace: Workplace,
+) -> Output:
+    """The payload: `tree` and `report` blobs, `epoch`, and figures for people."""
+    recipe, blobs = run.recipe, run.shop.blobs
+
+    def make() -> Output:
+        read = read_content(blobs)
+        payload = pack_payload(
+            load_tree(run, Digest.parse(str(install["tree"]))),
+            [load_tree(run, tree) for tree in needs],
+            environment_view(environment),
+            recipe.contents,
+            read=read,
+            strip=lambda request: strip_files(
+                request,
+                environment=environment,
+                identity=workplace.identity,
+                jobs_folder=workplace.jobs_folder,
+                limits=workplace.limits,
+            ),
+            nsswitch=nsswitch_text(recipe),
+            clamp_mtime=int(str(install["epoch"])),
+        )
+        for warning in payload.warnings:
+            run.log.say(f"   {warning}")
+            run.shop.reporter.note(recipe.name, warning)
+        tar, tree = store_tree(payload.tree.entries, read, blobs)
+        report = blobs.add(
+            json.dumps(
+                {
+                    "reasons": [asdict(reason) for reason in payload.reasons],
+                    "drops": [asdict(drop) for drop in payload.drops],
+                    "stripped_bytes": payload.stripped_bytes,
+                    "linked_bytes": payload.linked_bytes,
+                    "warnings": list(payload.warnings),
+                    "environment": {
+                        "name": environment.name,
+                        "kind": environment.kind,
+                        "digest": str(environment.digest),
+                        "packages": list(environment.packages),
+                    },
+                    "compression": COMPRESSION,
+                },
+                sort_keys=True,
+            ).encode()
+        )
+        stored = blobs.add(dump_tree(tree))
+        return {
+            "tree": str(stored),
+            "report": str(report),
+            "epoch": install["epoch"],
+            "blobs": digests(stored, report, tar),
+        }
+
+    return run.stage("pack", plan.pack, make)
+
+
+def describe_payload(recipe: Recipe, tree: Tree) -> str:
+    """The `created_by` of the payload's layer: what it is, and of how much."""
+    files = sum(entry.kind == "file" for entry in tree.entries)
+    return f"minid: {recipe.name} {recipe.source.version} compiled from source, {files} files"

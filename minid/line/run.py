@@ -1,0 +1,135 @@
+"""One run of one recipe: its log, its stages, and what each stage found or made.
+
+A stage asks the records for its key first. What it makes is flushed before it is recorded, so a
+result that can be read is whole, whatever instant minid was killed at.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from minid.formats.digest import Digest
+from minid.host.logfile import LogFile
+from minid.recipe import Recipe
+from minid.store.records import StageRow
+from minid.line.workshop import Workshop
+
+Output = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run in progress. `forced` runs every stage again, whatever the records have; `seconds`
+    collects how long each stage took, for the outcome."""
+
+    id: int
+    recipe: Recipe
+    shop: Workshop
+    log: LogFile
+    forced: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(
+        self, stage: str, key: str = "", tools: Mapping[str, str] | None = None
+    ) -> Iterator[None]:
+        """Show and record that a stage works. Nothing is recorded of one that fails but its run."""
+        self.shop.reporter.stage_started(self.recipe.name, stage)
+        self.log.say(f"== {stage}")
+        begin = time.monotonic()
+        yield
+        seconds = time.monotonic() - begin
+        self._finish(stage, key, seconds, tools or {}, cached=False)
+
+    def cached(self, stage: str, key: str) -> None:
+        """Show and record that the store had a stage's result."""
+        self._finish(stage, key, 0.0, {}, cached=True)
+
+    def _finish(
+        self, stage: str, key: str, seconds: float, tools: Mapping[str, str], *, cached: bool
+    ) -> None:
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        row = StageRow(stage, key, cached, round(seconds, 3), tools)
+        self.shop.records.add_stage(self.id, row)
+        self.shop.reporter.stage_finished(self.recipe.name, stage, seconds, cached=cached)
+
+    def stage(
+        self,
+        stage: str,
+        key: str,
+        make: Callable[[], Output],
+        tools: Mapping[str, str] | None = None,
+    ) -> Output:
+        """The stage's output: from the records, or from `make`, which is then recorded.
+
+        The output's `blobs` lists the digests it stands on; a result that lost one is made again.
+        """
+        found = self.find(key)
+        if found is not None:
+            self.cached(stage, key)
+            return found
+        with self.timed(stage, key, tools):
+            output = make()
+            self.shop.blobs.flush()
+            self.shop.records.add_result(
+                key, stage, self.recipe.name, output, self.shop.clock()
+            )
+        return output
+
+    def find(self, key: str) -> Output | None:
+        """The recorded output of this key, whole, unless the run is forced."""
+        if self.forced:
+            return None
+        found = self.shop.records.result(key)
+        return found if found is not None and self._is_whole(found) else None
+
+    def _is_whole(self, output: Mapping[str, object]) -> bool:
+        blobs = output.get("blobs")
+        return isinstance(blobs, list) and all(
+            self.shop.blobs.has(Digest.parse(str(digest))) for digest in blobs
+        )
+
+
+@contextmanager
+def open_run(
+    shop: Workshop, recipe: Recipe, reason: str, changes: tuple[str, ...], *, forced: bool = False
+) -> Iterator[Run]:
+    """A run with its row and its log file. A failure inside is recorded and passed on."""
+    version = recipe.source.version
+    run_id = shop.records.start_run(recipe.name, version, reason, changes, shop.clock())
+    path = shop.config.paths.logs / f"{run_id:06d}-{recipe.name}.log"
+    log = LogFile(path, lambda line: shop.reporter.log_line(recipe.name, line))
+    shop.records.set_log(run_id, str(path))
+    run = Run(run_id, recipe, shop, log, forced)
+    try:
+        log.say(f"== run {run_id}: {recipe.name} {version}, because: {reason}")
+        for name in changes:
+            log.say(f"   changed: {name}")
+        yield run
+    except BaseException as error:
+        from minid.errors import MinidError
+
+        code = error.exit_code if isinstance(error, MinidError) else 1
+        text = str(error) or type(error).__name__
+        log.say(f"== failed: {text}")
+        shop.records.fail_run(run_id, text, code, shop.clock())
+        raise
+    finally:
+        log.close()
+
+
+def digests(*values: Digest) -> list[str]:
+    """Digests as the `blobs` of an output."""
+    return [str(value) for value in values]
+
+
+def load_json(data: bytes) -> Mapping[str, object]:
+    """A JSON object of the store."""
+    value = json.loads(data)
+    if not isinstance(value, dict):
+        raise ValueError("expected a JSON object")
+    return value

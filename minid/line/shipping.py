@@ -1,0 +1,246 @@
+"""From a payload to a tag: compose, image, check, publish, each as a stage of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from minid.errors import CheckError, ClosureError
+from minid.formats.digest import Digest, digest_of_json
+from minid.formats.oci import architecture_of
+from minid.formats.tree import dump_tree
+from minid.line.making import describe_payload, load_tree
+from minid.line.run import Output, Run, digests, load_json
+from minid.model import CheckReport, CheckResult, Entry, Image, Layer, Tree
+from minid.recipe import Recipe
+from minid.steps.check import DockerRunner, ImageToCheck, Runner, SandboxRunner, check_image
+from minid.steps.compose import Composed, compose_rootfs
+from minid.steps.image import (
+    Base,
+    build_image,
+    check_budget,
+    dump_image,
+    dump_layer,
+    parse_layer,
+    run_config_of,
+)
+from minid.steps.layers import layer_key, overlay_trees, read_content, write_layer
+from minid.steps.pack import audit_rootfs
+from minid.steps.plan import STAGE_VERSIONS, OwnFiles, Plan
+from minid.steps.publish import Publication, Published, archive_chunks, publish_image
+
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """What a base hands up: its root file system (a blob) and its image."""
+
+    tree: Digest
+    image: Image
+
+
+def compose(run: Run, plan: Plan, packed: Output, files: OwnFiles, base: Below | None) -> Output:
+    """The root file system: `tree` blob, the image's own `layers`, and whether the base is below.
+
+    The payload's layer is kept by what is in it, so that an edit of a configuration file writes
+    kilobytes.
+    """
+    recipe, blobs = run.recipe, run.shop.blobs
+
+    def make() -> Output:
+        read = read_content(blobs)
+        base_tree = load_tree(run, base.tree) if base else Tree()
+        payload = load_tree(run, Digest.parse(str(packed["tree"])))
+        composed = compose_rootfs(
+            recipe,
+            base=base_tree,
+            payload=payload,
+            files=files.files,
+            read=read,
+            mtime=int(str(packed["epoch"])),
+        )
+        missing = audit_rootfs(composed.tree, read)
+        if missing:
+            raise ClosureError(
+                f"{recipe.file}: expected every library inside the image, got: "
+                + "; ".join(missing),
+                hint="add the library's path to contents.dlopen, or build with the base's "
+                "environment",
+            )
+        flat = composed.flatten or recipe.image.squash
+        layers: list[Layer] = []
+        trees: list[Tree] = [] if flat else [base_tree]
+        for entries, created_by in _layers(recipe, composed, flat):
+            layer, tree = _write_layer(run, entries, created_by)
+            layers.append(layer)
+            trees.append(tree)
+        stored = blobs.add(dump_tree(overlay_trees(*trees)))
+        return {
+            "tree": str(stored),
+            "layers": [dump_layer(layer) for layer in layers],
+            "flat": flat,
+            "epoch": packed["epoch"],
+            "report": packed["report"],
+            "blobs": [
+                *digests(stored),
+                *(str(layer.digest) for layer in layers),
+                *(str(layer.diff_id) for layer in layers),
+            ],
+        }
+
+    return run.stage("compose", plan.compose, make)
+
+
+def _layers(
+    recipe: Recipe, composed: Composed, flat: bool
+) -> list[tuple[tuple[Entry, ...], str]]:
+    payload = describe_payload(recipe, Tree(composed.payload))
+    own = f"minid: rootfs of recipe {recipe.name}"
+    if flat:
+        return [(composed.tree.entries, payload)]
+    return [
+        (entries, text)
+        for entries, text in ((composed.payload, payload), (composed.own, own))
+        if entries
+    ]
+
+
+def _write_layer(run: Run, entries: tuple[Entry, ...], created_by: str) -> tuple[Layer, Tree]:
+    blobs, records = run.shop.blobs, run.shop.records
+    key = layer_key(entries)
+    found = records.result(key)
+    if found and all(blobs.has(Digest.parse(str(found[name]))) for name in ("tree", "digest", "diff_id")):
+        layer = parse_layer(found | {"created_by": created_by})
+        return layer, load_tree(run, Digest.parse(str(found["tree"])))
+    layer, tree = write_layer(entries, read_content(blobs), blobs, created_by=created_by)
+    stored = blobs.add(dump_tree(tree))
+    blobs.flush()
+    output = dump_layer(layer) | {"tree": str(stored)}
+    records.add_result(key, "layer", run.recipe.name, output, run.shop.clock())
+    return layer, tree
+
+
+def image(run: Run, plan: Plan, composed: Output, base: Below | None) -> Output:
+    """The image in the store, not yet checked, as the records keep it (`parse_image`)."""
+    recipe, blobs = run.recipe, run.shop.blobs
+    values = composed["layers"]
+    layers = tuple(parse_layer(value) for value in values) if isinstance(values, list) else ()
+
+    def make() -> Output:
+        below = None
+        if base is not None:
+            config = load_json(blobs.read(base.image.config))
+            below = (
+                # A flat image has one layer, so it cannot keep the history of others.
+                Base((), {**config, "history": []})
+                if composed["flat"]
+                else Base(base.image.layers, config)
+            )
+        built = build_image(
+            recipe,
+            layers=layers,
+            base=below,
+            created=int(str(composed["epoch"])),
+            architecture=architecture_of(run.shop.machine),
+            blobs=blobs,
+        )
+        check_budget(recipe, built.sizes, load_tree(run, Digest.parse(str(composed["tree"]))))
+        return dump_image(built) | {
+            "tree": composed["tree"],
+            "report": composed["report"],
+            "blobs": digests(built.manifest, built.config),
+        }
+
+    return run.stage("image", plan.image, make)
+
+
+def check(run: Run, made: Image) -> CheckReport:
+    """Run the recipe's smoke tests on the stored image; CheckError where one fails.
+
+    A report of the same files under the same command is not asked for again: comment and labels
+    do not change what a program does.
+    """
+    recipe, shop = run.recipe, run.shop
+    config = load_json(shop.blobs.read(made.config))
+    runner = shop.config.check.runner
+    key = digest_of_json(
+        {
+            "stage": "check",
+            "version": STAGE_VERSIONS["check"],
+            "run": run_config_of(config).as_json(),
+            "layers": [str(layer.diff_id) for layer in made.layers],
+            "checks": [asdict(item) for item in recipe.checks],
+            "release": recipe.source.version,
+            "runner": runner,
+        }
+    ).hex
+
+    def make() -> Output:
+        subject = ImageToCheck(
+            name=f"{recipe.name}:{recipe.source.version}",
+            version=recipe.source.version,
+            config=config,
+            layers=tuple((layer.diff_id, shop.blobs.path(layer.diff_id)) for layer in made.layers),
+        )
+        report = check_image(subject, recipe.checks, _runner(run, made), cancel=shop.cancel)
+        for line in report.log:
+            run.log.say(f"   {line}")
+        if not report.passed:
+            raise _check_error(recipe, report)
+        return asdict(report) | {"blobs": []}
+
+    return _parse_report(run.stage("check", key, make))
+
+
+def _runner(run: Run, made: Image) -> Runner:
+    paths = run.shop.config.paths
+    if run.shop.config.check.runner == "docker":
+        return DockerRunner(
+            lambda: archive_chunks(made, (), run.shop.blobs, run.shop.machine), made.config
+        )
+    return SandboxRunner(paths.layers, paths.jobs)
+
+
+def _check_error(recipe: Recipe, report: CheckReport) -> CheckError:
+    failed = next(result for result in report.results if not result.passed)
+    return CheckError(
+        f"{recipe.file}: {failed.name}: {failed.detail}",
+        hint="the tags stay where they were; `minid logs` has the program's output",
+        log_tail=report.output_tail,
+    )
+
+
+def _parse_report(value: Output) -> CheckReport:
+    def texts(key: str) -> tuple[str, ...]:
+        found = value.get(key)
+        return tuple(str(item) for item in found) if isinstance(found, (list, tuple)) else ()
+
+    results = value.get("results")
+    return CheckReport(
+        runner=str(value["runner"]),
+        results=tuple(CheckResult(**item) for item in results if isinstance(item, dict))
+        if isinstance(results, (list, tuple))
+        else (),
+        libraries=texts("libraries"),
+        missed=texts("missed"),
+        output_tail=texts("output_tail"),
+        log=texts("log"),
+    )
+
+
+def publish(run: Run, made: Image, detail: Output) -> Published:
+    """Move the tags. What a target refused, and did not have to take, is a note."""
+    shop = run.shop
+    with run.timed("publish"):
+        published = publish_image(
+            Publication(run.id, made, detail, shop.clock()),
+            publishing=shop.config.publish,
+            blobs=shop.blobs,
+            records=shop.records,
+            machine=shop.machine,
+        )
+    for line in published.moved:
+        run.log.say(f"   {line} → {made.manifest}")
+    for note in published.notes:
+        run.log.say(f"   {note}")
+        shop.reporter.note(run.recipe.name, note)
+    return published

@@ -1,0 +1,183 @@
+"""Move tags: the store's own layout always, Docker Engine and a folder of archives where asked.
+
+The order is blobs, records, index: the records are the truth, and `index.json` is written from
+them, so that a reader of the layout sees the old tags or the new ones. Only images whose check
+passed come here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from minid.config import Publishing
+from minid.errors import PublishError
+from minid.formats.archive import iterate_archive, list_members
+from minid.formats.digest import Digest
+from minid.formats.oci import (
+    LAYOUT_FILE,
+    MANIFEST_TYPE,
+    Descriptor,
+    architecture_of,
+    dump_index,
+)
+from minid.host.docker_engine import engine_answers, publish_archive
+from minid.host.files import write_file, write_stream
+from minid.model import Image
+from minid.steps.image import RECIPE_LABEL, dump_image
+from minid.steps.layers import gzip_chunks
+from minid.store.blobs import Blobs
+from minid.store.records import PublicationRow, Records
+
+DOCKER = "docker"
+EXPORT = "export"
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What moved where: `target name`, and what a person should know."""
+
+    moved: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """An image on its way to its targets."""
+
+    run: int
+    image: Image
+    detail: Mapping[str, object]
+    now: float
+
+
+def export_name(name: str) -> str:
+    """`nginx:1.26.3` → `nginx_1.26.3-image.tar.gz`: the tag survives a `docker load` anyway."""
+    return name.replace("/", "_").replace(":", "_") + "-image.tar.gz"
+
+
+def pending_targets(publishing: Publishing, records: Records, image: Image) -> tuple[str, ...]:
+    """The targets besides the store that lack the image now. Quick: one ping of the engine."""
+    pending = []
+    if publishing.docker != "off" and not _published(records, DOCKER, image):
+        if publishing.docker == "on" or engine_answers():
+            pending.append(DOCKER)
+    folder = publishing.export
+    if folder is not None:
+        files = all((folder / export_name(name)).is_file() for name in image.tags)
+        if not files or not _published(records, EXPORT, image):
+            pending.append(EXPORT)
+    return tuple(pending)
+
+
+def _published(records: Records, target: str, image: Image) -> bool:
+    return all(records.published(target, name) == str(image.manifest) for name in image.tags)
+
+
+def publish_image(
+    publication: Publication,
+    *,
+    publishing: Publishing,
+    blobs: Blobs,
+    records: Records,
+    machine: str,
+) -> Published:
+    """Move the image's tags in the store, then at the other targets that lack it.
+
+    PublishError where a target that was demanded refuses; the store's tags have moved then. With
+    `docker = "auto"` a refusal of the engine is a note.
+    """
+    image = publication.image
+    blobs.flush()
+    rows = records.publish(publication.run, publication.detail, image.tags, publication.now)
+    write_layout(blobs, records, machine)
+    moved = [f"store {row.name}" for row in rows]
+    notes: list[str] = []
+    for target in pending_targets(publishing, records, image):
+        try:
+            if target == DOCKER:
+                names, refused = _publish_docker(image, blobs, machine)
+                notes += refused
+            else:
+                names = _export(image, publishing.export, blobs, machine)
+        except PublishError as error:
+            if target == DOCKER and publishing.docker == "auto":
+                notes.append(str(error))
+                continue
+            raise
+        if notes and target == DOCKER and publishing.docker == "on":
+            raise PublishError(notes[0])
+        for name in names:
+            before = records.published(target, name)
+            records.add_publication(
+                PublicationRow(
+                    publication.run, target, name, before, str(image.manifest), publication.now
+                )
+            )
+            moved.append(f"{target} {name}")
+    return Published(tuple(moved), tuple(notes))
+
+
+def write_layout(blobs: Blobs, records: Records, machine: str) -> None:
+    """Write `oci-layout` and `index.json` from the records, if they differ."""
+    manifests = []
+    for row in records.tags():
+        digest = Digest.parse(row.manifest)
+        manifests.append((row.name, Descriptor(MANIFEST_TYPE, digest, blobs.size(digest))))
+    index = dump_index(manifests, architecture_of(machine))
+    for name, data in (("oci-layout", LAYOUT_FILE), ("index.json", index)):
+        path = blobs.root / name
+        if not path.is_file() or path.read_bytes() != data:
+            write_file(path, data)
+
+
+def _publish_docker(image: Image, blobs: Blobs, machine: str) -> tuple[list[str], list[str]]:
+    """Load the image into the engine; the names that moved, and why others did not."""
+
+    def archive(without: Iterable[Digest]) -> Iterable[bytes]:
+        return archive_chunks(image, (), blobs, machine, without)
+
+    return publish_archive(
+        archive,
+        image_id=image.config,
+        layers=tuple((layer.diff_id, layer.digest) for layer in image.layers),
+        names=image.tags,
+        label=RECIPE_LABEL,
+    )
+
+
+def _export(image: Image, folder: Path | None, blobs: Blobs, machine: str) -> list[str]:
+    """Write one archive a name into the folder; each file appears whole or not at all."""
+    if folder is None:
+        return []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in image.tags:
+            chunks = gzip_chunks(archive_chunks(image, (name,), blobs, machine))
+            write_stream(folder / export_name(name), chunks)
+    except OSError as error:
+        raise PublishError(
+            f"{folder}: expected a folder to write archives to, got {error.strerror}",
+            hint="see publish.export in config.toml",
+        ) from error
+    return list(image.tags)
+
+
+def archive_chunks(
+    image: Image, names: Sequence[str], blobs: Blobs, machine: str, without: Iterable[Digest] = ()
+) -> Iterable[bytes]:
+    """The hybrid archive of an image under these names. Every blob is hashed again on the way.
+
+    `without` leaves out layers that the reader is known to have.
+    """
+    members = list_members(
+        image,
+        manifest_size=blobs.size(image.manifest),
+        config_size=blobs.size(image.config),
+        architecture=architecture_of(machine),
+        names=names,
+    )
+    absent = set(without)
+    kept = [member for member in members if member.blob not in absent]
+    return iterate_archive(kept, mtime=image.created, read=blobs.iterate)
