@@ -112,7 +112,12 @@ ROOTFS = Table(
         ),
         Key("files", array_of(FILE, "tables"), "Files to write.", "[]"),
         Key("edits", array_of(EDIT, "tables"), "Changes of text files, in this order.", "[]"),
-        Key("remove", array_of(GLOB, "paths or globs"), "What to take away at the end.", "[]"),
+        Key(
+            "remove",
+            array_of(GLOB, "paths or globs"),
+            "What to take away of base and program, before anything is added.",
+            "[]",
+        ),
         Key(
             "commands",
             array_of(FILLED_STRING, "strings with a command each"),

@@ -28,12 +28,16 @@ class KeyRow:
     def markdown(self) -> str:
         """The key's row: key, meaning, value, default."""
         cells = (f"`{self.path}`", self.key.meaning, self.key.kind.expects, self.default)
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return f"| {' | '.join(_escape_cell(cell) for cell in cells)} |"
+
+
+def _escape_cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 def is_toml_value(text: str) -> bool:
     """Whether a default is written as a TOML value rather than in words."""
-    return text[:1] in '"[{0123456789' or text in ("true", "false")
+    return text.startswith(tuple('"[{0123456789')) or text in ("true", "false")
 
 
 def key_rows(table: Table, prefix: str = "") -> Iterator[KeyRow]:

@@ -25,6 +25,7 @@ _LIMITS = TarLimits(total_bytes=4 << 30)
 _MAKEFILE_BYTES = 1 << 18
 _MAKEFILES = ("Makefile", "makefile", "GNUmakefile", "src/Makefile")
 _MAX_DEPTH = 3
+_TAG = re.compile(r"[A-Za-z0-9._+-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +143,13 @@ def _head(about: ArchiveName, url: str, sha256: Digest) -> Iterator[str]:
 
 
 def _track(about: ArchiveName, url: str) -> Iterator[str]:
-    number = r"(?P<version>[0-9]+(?:[._][0-9]+)*)"
+    plain = r"[0-9]+(?:[._][0-9]+)*"
+    more = "" if re.fullmatch(plain, about.version) else "[0-9A-Za-z._-]*"
+    number = f"(?P<version>{plain}{more})"
     if forge := re.match(r"https://(?:github|gitlab)\.com/[^/]+/[^/]+", url):
-        tag = next((part for part in url.split("/")[5:-1] if about.version in part), "")
-        before, _, after = (tag or f"v{about.version}").partition(about.version)
+        tags = [part for part in url.split("/")[5:-1] if about.version in part]
+        tag = next((part for part in tags if _TAG.fullmatch(part)), f"v{about.version}")
+        before, _, after = tag.partition(about.version)
         lines = ('from = "git-tags"', f"url = {_quoted(forge[0])}")
         yield from _track_table(lines, _escape(before) + number + _escape(after))
         yield f"artifact = {_quoted(_template(url, about))}"
