@@ -21,7 +21,7 @@ import sys
 from typing import Any
 
 from minid.errors import HostError, ImageError, MinidError, UnpackError
-from minid.host import container_fs, launch
+from minid.host import container_fs, launch, layer_folder
 from minid.host.container_server import Server
 
 CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = 0x08000000, 0x20000000, 0x40000000
@@ -154,16 +154,17 @@ def settle_namespace(job: dict[str, Any]) -> None:
 
 
 def show_cgroups() -> None:
-    """Mount a cgroup hierarchy where a bare chroot has none: runc reads it, though it needs none."""
-    with open("/proc/self/mountinfo") as file:
-        if any(" - cgroup" in line for line in file):
-            return
+    """Show the one plain hierarchy, whatever the machine has.
+
+    The runtime needs none, yet runc refuses to work in a bare chroot without one and crun where it
+    finds the hybrid of two.
+    """
     with contextlib.suppress(OSError):
         launch.mount("cgroup2", "/sys/fs/cgroup", "cgroup2", _QUIET)
 
 
 def leave_keyring() -> None:
-    """Give up the session's keys here: where runc may not do that (systemd-nspawn) it would fail."""
+    """Give up the session's keys here: runc would fail where it may not do so (systemd-nspawn)."""
     number = _KEYCTL.get(os.uname().machine)
     if number is not None:
         with contextlib.suppress(OSError):
@@ -189,9 +190,9 @@ def bring_up_network(address: str) -> None:
 def unpack_missing(missing: dict[str, int], cache: str) -> None:
     """Unpack layers that are not in the cache."""
     if missing:
-        container_fs.sweep(cache)
+        layer_folder.sweep(cache)
     for diff_id, descriptor in missing.items():
-        container_fs.unpack_layer(descriptor, diff_id, cache)
+        layer_folder.unpack_layer(descriptor, diff_id, cache)
         os.close(descriptor)
 
 
