@@ -7,6 +7,7 @@ Nothing is decompressed here.
 from __future__ import annotations
 
 import contextlib
+import errno
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -216,9 +217,10 @@ def _disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise HostError(
             f"store: expected to write an archive, got {error.strerror}",
-            hint="make room on the disk that holds the state folder",
+            hint="make room on the disk that holds the state folder" if full else "",
         ) from error
 
 

@@ -25,9 +25,9 @@ from tests.support.lying_server import LyingServer, body, in_turn, redirect, res
 QUICK = Fetching(
     max_bytes=4 << 20,
     connect_timeout_s=1,
-    read_timeout_s=0.2,
+    read_timeout_s=0.3,
     total_timeout_s=5,
-    min_bytes_per_s=2000,
+    min_bytes_per_s=1000,
     attempts=1,
 )
 DATA = bytes(range(256)) * 4000

@@ -29,9 +29,9 @@ from tests.support.lying_server import (
 QUICK = Fetching(
     max_bytes=1 << 20,
     connect_timeout_s=1,
-    read_timeout_s=0.2,
+    read_timeout_s=0.3,
     total_timeout_s=5,
-    min_bytes_per_s=2000,
+    min_bytes_per_s=1000,
     attempts=1,
 )
 DATA = bytes(range(256)) * 1000
