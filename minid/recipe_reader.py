@@ -122,17 +122,21 @@ def _read_bytes(file: Path) -> bytes:
             )
         # Without O_NONBLOCK a FIFO called x.toml would hold the reader for ever.
         descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise RecipeError(f"{file}: expected a regular file, got {_kind_of(descriptor)}")
-            return stream.read(MAX_BYTES + 1)
+        try:
+            _expect_regular(file, os.fstat(descriptor).st_mode)
+            with open(descriptor, "rb", closefd=False) as stream:
+                return stream.read(MAX_BYTES + 1)
+        finally:
+            os.close(descriptor)
     except (OSError, RuntimeError) as error:
         reason = (getattr(error, "strerror", None) or "a loop of links").lower()
         raise RecipeError(f"{file}: expected a readable file, got {reason}") from error
 
 
-def _kind_of(descriptor: int) -> str:
-    return "a folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "a special file"
+def _expect_regular(file: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        got = "a folder" if stat.S_ISDIR(mode) else "a special file"
+        raise RecipeError(f"{file}: expected a regular file, got {got}")
 
 
 def _named_files(made: Recipe) -> list[tuple[str, str]]:

@@ -139,7 +139,7 @@ SIGNAL = text(
 )
 SONAME = text(
     'a library name such as "libnss_dns.so.2" or an absolute path, * and ? allowed',
-    r"(/(?!\.{1,2}(/|$)))?[A-Za-z0-9_.+*?\[\]-]+(/(?!\.{1,2}(/|$))[A-Za-z0-9_.+*?\[\]-]+)*",
+    r"/?(?!\.{1,2}(/|$))[A-Za-z0-9_.+*?\[\]-]+(/(?!\.{1,2}(/|$))[A-Za-z0-9_.+*?\[\]-]+)*",
     longest=1000,
 )
 PASSWD_FIELD = text('a string without ":" on one line', r"[^:\x00-\x1f\x7f]*", longest=200)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 
@@ -220,8 +221,6 @@ def test_dots_in_strings_and_comments_are_no_key_parts() -> None:
 )
 def test_no_megabyte_costs_seconds(data: str) -> None:
     begun = time.perf_counter()
-    try:
+    with contextlib.suppress(TomlError):
         parse_toml(data.encode())
-    except TomlError:
-        pass
     assert time.perf_counter() - begun < 2
