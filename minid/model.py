@@ -6,6 +6,7 @@ slash (`usr/bin/nginx`), because trees hold thousands of them and sort by their 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -93,6 +94,30 @@ class DropCount:
     rule: str
     files: int
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StripRequest:
+    """ELF files to strip with one option, by image path: programs or shared objects."""
+
+    option: Literal["--strip-all", "--strip-unneeded"]
+    files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """The files of an install tree that stay, with their closure, ready to be laid on a base.
+
+    `reasons` has every file and link of `tree` once. `stripped_bytes` and `linked_bytes` are what
+    stripping and linking of equal files saved.
+    """
+
+    tree: Tree
+    reasons: tuple[Reason, ...] = ()
+    drops: tuple[DropCount, ...] = ()
+    stripped_bytes: int = 0
+    linked_bytes: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from minid.formats.elf_parts import DlopenNote
@@ -71,6 +72,7 @@ def is_glibc_part(soname: str | None) -> bool:
     return soname is not None and soname.startswith(_GLIBC_PARTS)
 
 
+@lru_cache(maxsize=64)
 def glibc_minor(defines_versions: tuple[str, ...]) -> int | None:
     """The release of a libc.so.6 by the versions that it defines: 36 for GLIBC_2.36."""
     numbers = [

@@ -118,8 +118,21 @@ def parse_elf(source: Source) -> Elf | None:
     layout = order + ("16x HHIQQQIHHHHHH" if wide else "16x HHIIIIIHHHHHH").replace(" ", "")
     if len(head) < struct.calcsize(layout):
         raise ElfDamaged("header: expected 64 bytes, got a shorter file")
-    (kind, machine, _version, _entry, phoff, shoff, _flags, _ehsize, phentsize, phnum,
-     shentsize, shnum, _shstrndx) = struct.unpack_from(layout, head)  # fmt: skip
+    (
+        kind,
+        machine,
+        _version,
+        _entry,
+        phoff,
+        shoff,
+        _flags,
+        _ehsize,
+        phentsize,
+        phnum,
+        shentsize,
+        shnum,
+        _shstrndx,
+    ) = struct.unpack_from(layout, head)
     elf = Elf(
         elf_class=64 if wide else 32,
         byte_order=order,

@@ -91,7 +91,7 @@ def make_loader(walker: Walker, interpreter: str, elf: Elf, *, conf: bool) -> Lo
     dirs = dirs or _usual_dirs(machine, flavour, elf.elf_class)
     first = dirs[0].removeprefix("/usr/").strip("/")
     conf_dirs: tuple[str, ...] = ()
-    if conf and flavour == "musl":
+    if flavour == "musl":  # which reads its file when a program starts, in an image as well
         conf_dirs = read_musl_path(walker, interpreter)
     elif conf:
         conf_dirs = read_ld_so_conf(walker)

@@ -16,20 +16,34 @@ _NO_NODES: tuple[Node, ...] = ()
 _FILE = (Node("file"),)
 _DIRECTORY = (Node("directory"),)
 _OTHER = (Node("other"),)
+_WINDOW = 1 << 14
 
 
 class HostFile:
-    """A regular file of the machine, read piece by piece; a piece past the end is short."""
+    """A regular file of the machine, read piece by piece; a piece past the end is short.
+
+    Small reads are served from a window, as headers and tables are read record by record.
+    """
 
     def __init__(self, descriptor: int, size: int) -> None:
         self._descriptor = descriptor
         self._size = size
+        self._window = b""
+        self._window_start = 0
 
     def __len__(self) -> int:
         return self._size
 
     def __getitem__(self, index: slice, /) -> bytes:
         start, stop, _ = index.indices(self._size)
+        if stop - start > _WINDOW // 2:
+            return self._read(start, stop)
+        if not self._window_start <= start <= stop <= self._window_start + len(self._window):
+            self._window = self._read(start, min(start + _WINDOW, self._size))
+            self._window_start = start
+        return self._window[start - self._window_start : stop - self._window_start]
+
+    def _read(self, start: int, stop: int) -> bytes:
         pieces = []
         while start < stop:
             piece = os.pread(self._descriptor, stop - start, start)
@@ -117,8 +131,15 @@ def _node_of(row: os.DirEntry[str]) -> tuple[Node, ...]:
     return _DIRECTORY if row.is_dir(follow_symlinks=False) else _OTHER
 
 
+def read_content(
+    content: Content, read: Callable[[Content], bytes | memoryview]
+) -> bytes | memoryview:
+    """The bytes of a content: those it carries, else what `read` gives."""
+    return read(content) if content.data is None else content.data
+
+
 class TreeView:
-    """The entries of a tree; `read` gives the bytes of a content."""
+    """The entries of a tree; `read` gives the bytes of a content that lies in a blob."""
 
     def __init__(self, tree: Tree, read: Callable[[Content], bytes | memoryview]) -> None:
         self._read = read
@@ -148,7 +169,7 @@ class TreeView:
             entry = self._entries.get(entry.target)
         if entry is None or entry.content is None:
             raise FileNotFoundError(image_path)
-        return nullcontext(self._read(entry.content))
+        return nullcontext(read_content(entry.content, self._read))
 
 
 class LayeredView:
