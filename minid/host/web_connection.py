@@ -154,6 +154,7 @@ class Exchange:
                 headers=self._headers(),
                 preload_content=False,
                 decode_content=False,
+                enforce_content_length=False,  # the caller counts, and says it in its own words
             )
             self._answer = connection.getresponse()
         return self._answer.status

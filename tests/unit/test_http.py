@@ -72,6 +72,7 @@ def test_what_is_asked(server):
     assert request.headers["host"] == f"127.0.0.1:{server.port}"
     assert request.headers["accept-encoding"] == "identity"
     assert "authorization" not in request.headers
+    assert server.connections == 1  # the one to the address that was judged
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,9 @@ def test_empty_files_are_files(server):
 
 def test_truncated(server):
     server.paths["/f"] = body(DATA[:-1], length=len(DATA))
-    assert failure(server, "/f").retryable
+    error = failure(server, "/f")
+    assert error.retryable
+    assert f"expected {len(DATA)} bytes, got {len(DATA) - 1}" in error.message
 
 
 def test_truncated_chunks(server):
