@@ -133,7 +133,7 @@ def sandbox_argv(spec: SandboxSpec) -> list[str]:
     for number, (target, mode, _) in enumerate(sandbox_data(spec)):
         argv += ["--perms", mode, "--ro-bind-data", str(DATA_FD + number), target]
     for source, target, writable in spec.binds:
-        argv += ["--bind" if writable else "--ro-bind", str(source), target]
+        argv += ["--bind" if writable else "--ro-bind", str(source.absolute()), target]
     # The root is a tmpfs without a size: nobody may write to it.
     argv += ["--remount-ro", "/", "--chdir", spec.workdir, "--"]
     return argv + list(spec.argv)
@@ -254,7 +254,8 @@ class _Run:
         rlimits = {
             "RLIMIT_CORE": 0,
             "RLIMIT_FSIZE": limits.file_bytes,
-            "RLIMIT_NPROC": limits.processes,
+            # More than the watch allows, so that it sees the bomb and can name it.
+            "RLIMIT_NPROC": limits.processes * 5 // 4 + 16,
             "RLIMIT_NOFILE": limits.open_files,
             "RLIMIT_CPU": limits.cpu_s,
         }
@@ -381,7 +382,7 @@ def _bind_sources(spec: SandboxSpec) -> list[Path]:
     """Host paths that bwrap binds and that the build user may be unable to reach."""
     root = Path(spec.environment.root)
     tops = [] if spec.environment.kind == "host" else list(root.iterdir())
-    return tops + [source for source, _, _ in spec.binds]
+    return tops + [source.absolute() for source, _, _ in spec.binds]
 
 
 def host_environment(digest: Digest) -> Environment:
