@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from minid.errors import RecipeError
 from minid.formats.table import Problem
@@ -11,17 +11,20 @@ from minid.recipe import Recipe, tag_names
 SCRATCH = "scratch"
 
 
-def check_together(recipes: Mapping[str, Recipe]) -> tuple[Problem, ...]:
+def check_together(
+    recipes: Mapping[str, Recipe], *, broken: Collection[str] = ()
+) -> tuple[Problem, ...]:
     """Every problem that no recipe has alone.
 
-    A missing or unfit base or need, a cycle through bases and needs, a tag claimed twice. Each
+    `broken` names recipes whose files have problems of their own: they are not missing. Found are
+    a missing or unfit base or need, a cycle through bases and needs, a tag claimed twice. Each
     stands under the file of the recipe that refers; a cycle under its first name.
     """
     ordered = [recipes[name] for name in sorted(recipes)]
     problems: list[Problem] = []
     for made in ordered:
-        problems.extend(_check_base(made, recipes))
-        problems.extend(_check_needs(made, recipes))
+        problems.extend(_check_base(made, recipes, broken))
+        problems.extend(_check_needs(made, recipes, broken))
     problems.extend(_find_cycles(recipes))
     problems.extend(_check_tags(ordered))
     return tuple(problems)
@@ -33,9 +36,11 @@ def references(made: Recipe) -> tuple[str, ...]:
     return (*made.build.needs, made.rootfs.base) if based else made.build.needs
 
 
-def _check_base(made: Recipe, recipes: Mapping[str, Recipe]) -> Iterator[Problem]:
+def _check_base(
+    made: Recipe, recipes: Mapping[str, Recipe], broken: Collection[str]
+) -> Iterator[Problem]:
     base = made.rootfs.base
-    if made.kind == "library" or base == SCRATCH:
+    if made.kind == "library" or base == SCRATCH or base in broken:
         return
     expected = 'the name of an image recipe or "scratch"'
     if base not in recipes:
@@ -44,10 +49,14 @@ def _check_base(made: Recipe, recipes: Mapping[str, Recipe]) -> Iterator[Problem
         yield Problem(str(made.file), "rootfs.base", expected, f'the library recipe "{base}"')
 
 
-def _check_needs(made: Recipe, recipes: Mapping[str, Recipe]) -> Iterator[Problem]:
+def _check_needs(
+    made: Recipe, recipes: Mapping[str, Recipe], broken: Collection[str]
+) -> Iterator[Problem]:
     expected = "the name of a library recipe"
     for index, name in enumerate(made.build.needs):
         key = f"build.needs[{index}]"
+        if name in broken:
+            continue
         if name not in recipes:
             yield Problem(str(made.file), key, expected, f'"{name}"', _like(name, recipes))
         elif recipes[name].kind == "image":

@@ -84,10 +84,10 @@ FILE = Table(
 EDIT = Table(
     (
         Key("path", IMAGE_PATH, "The text file to change.", required=True),
-        Key("prepend", STRING, "Text to put before its first line.", '""'),
-        Key("append", STRING, "Text to put after its last line.", '""'),
+        Key("prepend", STRING, "Text to put before its first line; placeholders work.", '""'),
+        Key("append", STRING, "Text to put after its last line; placeholders work.", '""'),
         Key("replace", FILLED_STRING, "Text to look for, literally."),
-        Key("with", STRING, "What to put in its place.", '""', field="with_"),
+        Key("with", STRING, "What to put in its place; placeholders work.", '""', field="with_"),
         Key(
             "expect",
             integer(1, 10**6),

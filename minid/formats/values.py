@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 
 from minid.formats.digest import Digest
+from minid.formats.globs import translate_glob
 from minid.formats.quantity import SIZE_PATTERN, TIME_PATTERN, parse_duration, parse_size
 from minid.formats.table import Array, Pairs, Scalar
 
@@ -92,6 +93,7 @@ def _parse_mode(value: str) -> int:
 def _parse_glob(value: str) -> str:
     if ".." in value.split("/"):
         raise ValueError(value)
+    translate_glob(value)
     return value
 
 

@@ -54,7 +54,7 @@ def draft_recipe(archive: Path, url: str, sha256: Digest) -> str:
     system = find_build_system(listing.names, listing.makefiles)
     if system is None:
         raise RecipeError(
-            f"{archive.name}: expected a build system (configure, CMakeLists.txt, meson.build, "
+            f"{url}: expected a build system (configure, CMakeLists.txt, meson.build, "
             "Makefile), got none at the top of the archive",
             hint="write the recipe by hand, see docs/reference/recipe.md",
         )

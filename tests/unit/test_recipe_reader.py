@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tomli
 
 from minid.errors import RecipeError
 from minid.formats.digest import Digest
+from minid.formats.table import read_table
 from minid.recipe import (
     Alternative,
     Check,
@@ -26,6 +30,7 @@ from minid.recipe import (
 )
 from minid.recipe_graph import check_together, references
 from minid.recipe_reader import load_recipe, load_recipes, parse_recipe, recipe_problems
+from minid.recipe_tables import RECIPE
 
 ROOT = Path(__file__).parents[2]
 ONE, TWO = "1" * 64, "2" * 64
@@ -484,6 +489,42 @@ def test_hostile_values_are_harmless_in_the_message() -> None:
     assert line.endswith('got "\\u001b[2J\\u202e"')
 
 
+def _places(value: Any) -> list[tuple[Any, Any]]:
+    """Every (container, key) in a document."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    found = []
+    for key, inner in list(items):
+        found.append((value, key))
+        if isinstance(inner, (dict, list)):
+            found += _places(inner)
+    return found
+
+
+WRONG: tuple[Any, ...] = (
+    7, -1, 10**30, 1.5, float("nan"), True, "", "\0", "-rf", "a\nb", "{x}", [], [[]], [7], {},
+    {"": {}}, datetime.date(1, 1, 1), datetime.datetime.max, datetime.time(1),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["nginx", "busybox"])
+def test_no_value_in_any_place_is_more_than_a_problem(name: str) -> None:
+    text = (ROOT / f"recipes/{name}.toml").read_text()
+    tried = refused = 0
+    for container, key in _places(document := tomli.loads(text)):
+        kept = container[key]
+        for wrong in WRONG:
+            container[key] = wrong
+            made, problems = read_table(RECIPE, document, "x.toml")
+            assert (made is None) == bool(problems.found)
+            assert problems.text().replace("\n", "").isprintable()
+            tried += 1
+            refused += made is None
+        container[key] = kept
+    assert tried > 500
+    assert refused / tried > 0.7
+    assert not read_table(RECIPE, document, "x.toml")[1].found
+
+
 # Files and folders
 
 
@@ -579,6 +620,14 @@ def test_bases_and_needs_exist_and_are_of_the_right_kind() -> None:
         'wrong.toml: rootfs.base: expected the name of an image recipe or "scratch", got the '
         'library recipe "zlib"',
     ]
+
+
+def test_a_broken_recipe_is_not_missing() -> None:
+    recipes = {
+        name: parse(text, name) for name, text in {"a": based("b"), "c": needing("d")}.items()
+    }
+    assert len(check_together(recipes)) == 2
+    assert check_together(recipes, broken={"b", "d"}) == ()
 
 
 def test_cycles_are_found_each_once() -> None:
