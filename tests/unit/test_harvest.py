@@ -214,6 +214,12 @@ def test_caps(caps: HarvestCaps, told: str, output: Path) -> None:
         take(output, caps=caps)
 
 
+def test_hard_links_count_once(output: Path) -> None:
+    os.link(output / "usr/bin/tool", output / "a")
+    tree, _ = take(output, caps=HarvestCaps(total_bytes=10_003))
+    assert sum(entry.content.size for entry in tree.entries if entry.content) == 10_003
+
+
 def test_sparse_file_is_over_the_cap_at_once(output: Path) -> None:
     with (output / "sparse").open("wb") as file:
         file.truncate(1 << 40)

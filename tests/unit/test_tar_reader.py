@@ -12,7 +12,18 @@ import pytest
 from minid.errors import UnpackError
 from minid.formats.tar_fields import parse_number, parse_pax, show_name
 from minid.formats.tar_reader import Member, TarLimits, TarReader
-from tests.support.tar_bytes import END, MTIME, base256, file, folder, long, pax, record, symlink
+from tests.support.tar_bytes import (
+    END,
+    MTIME,
+    base256,
+    file,
+    folder,
+    header,
+    long,
+    pax,
+    record,
+    symlink,
+)
 
 LIMITS = TarLimits()
 
@@ -124,6 +135,16 @@ def test_names_are_cleaned() -> None:
 def test_gnu_headers_have_no_prefix() -> None:
     archive = file(b"n", prefix=b"12345670123", magic=b"ustar  \0") + END
     assert read_all(archive)[0][0].name == b"n"
+
+
+def test_ustar_prefix_is_155_bytes_and_stars_131() -> None:
+    prefix = b"p" * 75 + b"/" + b"q" * 79
+    assert read_all(file(b"n", prefix=prefix) + END)[0][0].name == prefix + b"/n"
+    block = bytearray(header(b"n", prefix=b"p" * 131))
+    block[476:488] = b"00000000001 "  # star keeps the access time here
+    block[508:512] = b"tar\0"
+    mend_checksums(block)
+    assert read_all(bytes(block) + END)[0][0].name == b"p" * 131 + b"/n"
 
 
 def mutants(seed: int, count: int) -> Iterator[bytes]:
