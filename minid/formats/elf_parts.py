@@ -203,6 +203,10 @@ def so_strings(elf: Elf, source: Source) -> tuple[str, ...]:
 
 def _find_names(data: bytes) -> Iterator[bytes]:
     for match in _SO_ENDING.finditer(data):
-        start = data.rfind(b"\0", max(0, match.start() - 128), match.start()) + 1
-        if start and _SO_NAME.fullmatch(name := data[start : match.end() - 1]):
+        earliest = max(0, match.start() - 128)
+        before = data.rfind(b"\0", earliest, match.start())
+        if before < 0 < earliest:
+            continue  # the end of something long
+        start = before + 1
+        if _SO_NAME.fullmatch(name := data[start : match.end() - 1]):
             yield name

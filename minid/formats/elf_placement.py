@@ -56,6 +56,6 @@ def _searched_path(hit: Hit, loader: Loader, present: frozenset[str]) -> str:
 
 
 def preferred_folder(loader: Loader) -> str:
-    """The default folder for additions: the first below /usr, else the first."""
+    """The default folder for additions: the first in /usr's own lib, else the first."""
     folders = loader.default_folders
-    return next((folder for folder in folders if folder.startswith("usr/")), folders[0])
+    return next((folder for folder in folders if folder.startswith("usr/lib")), folders[0])

@@ -19,6 +19,7 @@ Flavour = Literal["glibc", "musl"]
 
 _MAX_CONF = 1 << 20
 _MAX_INCLUDES = 1000
+_MAX_DEPTH = 16
 _MAX_LOADER = 4 << 20
 _GLIBC_DIRS = re.compile(rb"\0((?:/[!-.0-~][!-~]{0,200}/\0){1,16})")
 _MUSL_DIRS = re.compile(rb"\0((?:/[!-9;-~]{1,200}:){1,16}/[!-9;-~]{1,200})\0")
@@ -113,9 +114,10 @@ def compiled_dirs(source: Source, flavour: Flavour) -> tuple[str, ...]:
     data = bytes(source[0:_MAX_LOADER])
     pattern, separator = (_MUSL_DIRS, ":") if flavour == "musl" else (_GLIBC_DIRS, "\0")
     for match in pattern.finditer(data):
-        dirs = tuple(part for part in match[1].decode("ascii").split(separator) if part)
-        if all("lib" in part for part in dirs):
-            return tuple(part.rstrip("/") for part in dirs)
+        dirs = match[1].decode("ascii").split(separator)
+        libraries = tuple(part.rstrip("/") for part in dirs if "lib" in part)
+        if libraries:
+            return libraries
     return ()
 
 
@@ -137,20 +139,20 @@ def read_musl_path(walker: Walker, interpreter: str) -> tuple[str, ...]:
 
 def read_ld_so_conf(walker: Walker) -> tuple[str, ...]:
     """The folders that ld.so.conf names, with its includes, each once and in order."""
-    budget = [_MAX_INCLUDES]
-    return tuple(dict.fromkeys(_read_conf(walker, "etc/ld.so.conf", budget)))
+    return tuple(dict.fromkeys(_read_conf(walker, "etc/ld.so.conf", set())))
 
 
-def _read_conf(walker: Walker, path: str, budget: list[int]) -> Iterator[str]:
-    budget[0] -= 1
+def _read_conf(walker: Walker, path: str, seen: set[str], depth: int = 0) -> Iterator[str]:
+    if path in seen or len(seen) >= _MAX_INCLUDES or depth > _MAX_DEPTH:
+        return
+    seen.add(path)
     for raw in _read_text(walker, path).splitlines():
         line = raw.partition("#")[0].strip()
         words = line.split()
         if words[:1] == ["include"]:
             for pattern in words[1:]:
                 for included in _expand(walker, pattern, path.rpartition("/")[0]):
-                    if budget[0] > 0:
-                        yield from _read_conf(walker, included, budget)
+                    yield from _read_conf(walker, included, seen, depth + 1)
         elif words[:1] != ["hwcap"]:
             yield from (
                 name.partition("=")[0] for name in re.split(r"[\s:,]+", line) if name[:1] == "/"

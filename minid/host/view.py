@@ -36,6 +36,8 @@ class HostFile:
 
     def __getitem__(self, index: slice, /) -> bytes:
         start, stop, _ = index.indices(self._size)
+        if stop <= start:
+            return b""
         if stop - start > _WINDOW // 2:
             return self._read(start, stop)
         if not self._window_start <= start <= stop <= self._window_start + len(self._window):
