@@ -1,0 +1,252 @@
+"""How checks are tried, judged and reported, on a subject whose services are real sockets here."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import pytest
+
+from minid.errors import CheckError, HostError
+from minid.host.container import ExecResult, ProgramState
+from minid.recipe import Check
+from minid.steps import check as step
+from minid.steps.check import ImageToCheck, check_image, check_name
+
+Say = Callable[[int], bytes]
+
+
+@dataclass
+class Here:
+    """A subject and its runner: the program is a thread of this process that answers on a port.
+
+    `say` gives the answer to the n-th connection. `commands` are what exec checks get, in turn.
+    """
+
+    say: Say | None = None
+    state_now: ProgramState = ProgramState(True, True, None, ("said",))
+    commands: list[ExecResult] = field(default_factory=list)
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+    audits: list[tuple[str, ...]] = field(default_factory=list)
+    entered: int = 0
+    address: str = "127.0.0.1"
+    name: str = "here"
+    port: int = 0
+
+    def open(
+        self, image: ImageToCheck, cancel: threading.Event | None
+    ) -> AbstractContextManager[Here]:
+        return nullcontext(self)
+
+    def start(self) -> None:
+        self.entered += 1
+
+    def state(self) -> ProgramState:
+        return self.state_now
+
+    def execute(self, argv: tuple[str, ...], *, contains: str, timeout_s: float) -> ExecResult:
+        self.asked.append(argv)
+        return self.commands.pop(0) if len(self.commands) > 1 else self.commands[0]
+
+    def open_socket(self) -> socket.socket:
+        return socket.socket()
+
+    def libraries(self) -> tuple[str, ...]:
+        return ("/lib/libc.so",)
+
+    def audit(self, seconds: float, argv: tuple[str, ...] = ()) -> tuple[str, ...]:
+        self.audits.append(argv)
+        return ("/etc/nothing",)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Say], Here]]:
+    listeners: list[socket.socket] = []
+
+    def begin(say: Say) -> Here:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listeners.append(listener)
+
+        def work() -> None:
+            count = 0
+            while True:
+                try:
+                    peer, _ = listener.accept()
+                except OSError:
+                    return
+                with peer:
+                    peer.recv(4096)
+                    peer.sendall(say(count))
+                count += 1
+
+        threading.Thread(target=work, daemon=True).start()
+        return Here(port=listener.getsockname()[1])
+
+    yield begin
+    for listener in listeners:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+def page(status: int, body: str) -> bytes:
+    return f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+def image(**config: object) -> ImageToCheck:
+    return ImageToCheck("web:1.2.3", "1.2.3", config or {"Cmd": ["web"]}, ())
+
+
+def test_names_of_checks() -> None:
+    assert check_name(Check("http", port=80, path="/x")) == "http 80 /x"
+    assert check_name(Check("tcp", port=6379)) == "tcp 6379"
+    assert check_name(Check("exec", argv=("a b", "-v"))) == "exec 'a b' -v"
+
+
+def test_page_is_found_and_shown(serve: Callable[[Say], Here]) -> None:
+    here = serve(lambda _: page(200, "hello 1.2.3" + "x" * 5000))
+    lines: list[str] = []
+    check = Check("http", port=here.port, contains="hello {version}")
+    report = check_image(image(), (check,), here, progress=lines.append, audit=False)
+    assert report.passed
+    assert report.results[0].detail.startswith("hello 1.2.3x")
+    assert len(report.results[0].detail) == step.SHOWN_CHARS
+    assert report.log == tuple(lines)
+    assert "passed after" in lines[0]
+    assert (here.entered, report.runner, report.output_tail) == (1, "here", ("said",))
+
+
+def test_starting_service_is_tried_again(serve: Callable[[Say], Here]) -> None:
+    here = serve(lambda count: page(503, "wait") if count < 4 else page(200, "ready"))
+    report = check_image(image(), (Check("http", port=here.port),), here, audit=False)
+    assert report.passed
+
+
+def test_same_wrong_answer_settles(
+    serve: Callable[[Say], Here], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "SETTLED_S", 0.2)
+    here = serve(lambda _: page(404, "no such page"))
+    began = time.monotonic()
+    check = Check("http", port=here.port, contains="hello", deadline_s=30)
+    report = check_image(image(), (check,), here, audit=False)
+    assert not report.passed
+    wanted = "expected status 200 containing 'hello', got 404 'no such page'"
+    assert report.results[0].detail == wanted
+    assert 0.2 < time.monotonic() - began < 3
+
+
+def test_error_of_the_server_lasts_until_the_deadline(
+    serve: Callable[[Say], Here], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "SETTLED_S", 0.05)
+    here = serve(lambda _: page(500, "always"))
+    began = time.monotonic()
+    check = Check("http", port=here.port, deadline_s=0.5)
+    assert not check_image(image(), (check,), here, audit=False).passed
+    assert time.monotonic() - began > 0.3
+
+
+def test_dead_program_ends_the_tries(serve: Callable[[Say], Here]) -> None:
+    here = serve(lambda _: b"")
+    here.state_now = ProgramState(True, False, 139, ("segfault at 0",))
+    check = Check("http", port=here.port, deadline_s=30)
+    report = check_image(image(), (check,), here, audit=False)
+    assert report.results[0].detail == "expected status 200, got exit code 139: segfault at 0"
+    assert report.results[0].seconds < 1
+
+
+def test_tcp_text(serve: Callable[[Say], Here]) -> None:
+    here = serve(lambda _: b"+PONG\r\n")
+    check = Check("tcp", port=here.port, send="PING\r\n", contains="PONG")
+    report = check_image(image(), (check,), here, audit=False)
+    assert report.results[0].passed
+    assert report.results[0].detail == "+PONG\r\n"
+
+
+def test_exec_expands_the_version_and_retries_beside_a_service() -> None:
+    fails = ExecResult(1, False, ("not yet",), "running")
+    passes = ExecResult(0, True, ("1.2.3",), "running")
+    here = Here(commands=[fails, fails, passes])
+    check = Check("exec", argv=("web", "--is", "{version}"), contains="{version}")
+    assert check_image(image(), (check,), here, audit=False).passed
+    assert here.asked == [("web", "--is", "1.2.3")] * 3
+
+
+def test_exec_alone_is_tried_once() -> None:
+    here = Here(commands=[ExecResult(1, True, ("usage",), "fresh")])
+    report = check_image(image(), (Check("exec", argv=("web",)),), here, audit=False)
+    assert report.results[0].detail == "expected exit code 0, got exit code 1 and 'usage'"
+    assert len(here.asked) == 1
+
+
+def test_every_check_runs_though_one_failed() -> None:
+    here = Here(commands=[ExecResult(1, True, (), "fresh"), ExecResult(0, True, (), "fresh")])
+    check = Check("exec", argv=("web",))
+    report = check_image(image(), (check, check), here, audit=False)
+    assert [result.passed for result in report.results] == [False, True]
+    assert not report.passed
+
+
+@pytest.mark.parametrize(
+    ("state", "passed"),
+    [
+        (ProgramState(True, True, None, ()), True),
+        (ProgramState(True, False, 0, ()), True),
+        (ProgramState(True, False, 1, ("usage",)), True),
+        (ProgramState(True, False, 127, ("no libc",)), False),
+        (ProgramState(True, False, 139, ()), False),
+        (ProgramState(False, False, 1, ("not found",)), False),
+    ],
+)
+def test_without_checks_the_program_must_start(state: ProgramState, passed: bool) -> None:
+    report = check_image(image(), (), Here(state_now=state), audit=False)
+    assert [(result.name, result.passed) for result in report.results] == [("start", passed)]
+
+
+def test_nothing_to_start_and_nothing_to_check_passes() -> None:
+    here = Here()
+    report = check_image(image(Env=[]), (), here, audit=False)
+    assert report.passed
+    assert (report.results, here.entered) == ((), 0)
+
+
+def test_audit_follows_success_only() -> None:
+    here = Here(commands=[ExecResult(0, True, (), "running")])
+    report = check_image(image(), (Check("exec", argv=("web",)),), here)
+    assert (report.libraries, report.missed) == (("/lib/libc.so",), ("/etc/nothing",))
+    assert here.audits == [()]
+    here = Here(commands=[ExecResult(1, True, (), "fresh")])
+    assert check_image(image(), (Check("exec", argv=("web",)),), here).missed == ()
+    assert here.audits == []
+
+
+def test_audit_of_a_program_that_ended_runs_the_command() -> None:
+    here = Here(commands=[ExecResult(0, True, (), "fresh")])
+    here.state_now = ProgramState(True, False, 0, ())
+    check_image(image(), (Check("exec", argv=("web", "-v")),), here)
+    assert here.audits == [("web", "-v")]
+
+
+def test_audit_that_fails_takes_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Here(commands=[ExecResult(0, True, (), "running")])
+
+    def fail(seconds: float, argv: tuple[str, ...] = ()) -> tuple[str, ...]:
+        raise HostError("no")
+
+    monkeypatch.setattr(here, "audit", fail)
+    report = check_image(image(), (Check("exec", argv=("web",)),), here)
+    assert report.passed
+    assert report.libraries == ("/lib/libc.so",)
+
+
+def test_cancel_between_tries() -> None:
+    cancel = threading.Event()
+    threading.Timer(0.2, cancel.set).start()
+    here = Here(commands=[ExecResult(1, True, (), "running")])
+    check = Check("exec", argv=("web",), deadline_s=30)
+    with pytest.raises(CheckError, match=r"web:1\.2\.3: .*cancelled"):
+        check_image(image(), (check,), here, cancel=cancel, audit=False)
