@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from minid.formats.dlopen_rules import DEFAULT_NSSWITCH
 from minid.formats.elf import Elf, ElfDamaged, parse_elf
 from minid.formats.elf_closure import (
     Closure,
@@ -20,6 +21,10 @@ from minid.formats.elf_closure import (
 )
 from minid.formats.elf_parts import dlopen_notes, imported_symbols, read_sections, so_strings
 from minid.host.view import DirectoryView
+from minid.model import Content, Entry, Tree
+from minid.recipe import Contents
+from minid.steps.pack import audit_rootfs, pack_payload
+from tests.support.elf_files import read_nothing
 from tests.support.require import require
 
 pytestmark = pytest.mark.integration
@@ -90,6 +95,69 @@ def test_closure_equals_the_loaders() -> None:
         if _bound(closure) != expected:
             differences[path] = _bound(closure) ^ expected
     assert differences == {}
+
+
+RUN = (
+    ("usr/bin/bash", "--version"),
+    ("usr/bin/curl", "--version"),
+    ("usr/bin/gpg", "--version"),
+    ("usr/bin/openssl", "version"),
+    ("usr/bin/perl", "-v"),
+    ("usr/bin/getent", "passwd", "root"),
+    ("usr/sbin/ldconfig", "--version"),
+)
+
+
+@pytest.mark.parametrize("argv", RUN, ids=lambda argv: argv[0].rpartition("/")[2])
+def test_a_payload_runs_alone(tmp_path: Path, argv: tuple[str, ...]) -> None:
+    """Only the payload is there: no cache, no merged /usr, nothing of the machine."""
+    require("bwrap")
+    if not Path("/", argv[0]).is_file():
+        pytest.skip(f"/{argv[0]} is not here")
+    content = Content.inline(Path("/", argv[0]).read_bytes())
+    passwd = Content.inline(b"root:x:0:0::/:/bin/sh\n")
+    install = Tree(
+        (
+            Entry("etc/passwd", "file", 0o644, 0, content=passwd),
+            Entry(argv[0], "file", 0o755, 0, content=content),
+        )
+    )
+    payload = pack_payload(
+        install,
+        (),
+        DirectoryView(Path("/"), ("usr", "lib", "lib64", "etc/ld.so.conf", "etc/ld.so.conf.d")),
+        Contents(strip=False),
+        read=read_nothing,
+        strip=lambda _: {},
+        nsswitch=DEFAULT_NSSWITCH,
+        clamp_mtime=0,
+    )
+    assert audit_rootfs(payload.tree, read_nothing) == ()
+    _lay(payload.tree, tmp_path / "root")
+    run = subprocess.run(
+        ["bwrap", "--ro-bind", tmp_path / "root", "/", "--clearenv", f"/{argv[0]}", *argv[1:]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout
+
+
+def _lay(tree: Tree, root: Path) -> None:
+    root.mkdir()
+    for entry in tree.entries:
+        path = root / entry.image_path
+        if entry.kind == "directory":
+            path.mkdir()
+        elif entry.kind == "symlink":
+            path.symlink_to(entry.target)
+        elif entry.kind == "hardlink":
+            path.hardlink_to(root / entry.target)
+        else:
+            assert entry.content is not None
+            path.write_bytes(entry.content.data or b"")
+            path.chmod(entry.mode)
 
 
 def test_versions_of_the_distribution_fit() -> None:
