@@ -82,8 +82,7 @@ class Jobserver:
         self.fds = os.pipe2(os.O_CLOEXEC)
         # A build runs as another user and may reopen the pipe through /proc (the ninja shim does).
         os.fchmod(self.fds[0], 0o666)
-        # The pipe's own description must keep blocking for make; ours must not.
-        self._reader = os.open(f"/proc/self/fd/{self.fds[0]}", os.O_RDONLY | os.O_NONBLOCK)
+        self._reader = _open_without_blocking(self.fds[0])
         self._lock = threading.Lock()
         self._builds = 0
         self._refill()
@@ -125,3 +124,12 @@ class Jobserver:
             while os.read(self._reader, 4096):
                 pass
         os.write(self.fds[1], _TOKEN * self.jobs)
+
+
+def _open_without_blocking(fd: int) -> int:
+    """A reader of the same pipe that never blocks, while make's own end keeps blocking."""
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:  # no /proc: GNU make copes with a pipe that does not block
+        os.set_blocking(fd, False)
+        return os.dup(fd)
