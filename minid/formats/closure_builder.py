@@ -150,6 +150,9 @@ class ClosureBuilder:
         self._bindings.setdefault((binding.needed_by, binding.name), {})[found] = None
         if found == process.loader.image_path:
             self._add_loader(binding.needed_by, process.loader)
+            if process.loader.flavour == "musl" and binding.name == "libc.so.6":
+                path = self._place(binding.needed_by)
+                self.warn(f"/{path}: is built for glibc and gets musl, which lacks some symbols")
         if binding.hit is not None:
             via = self._place(binding.needed_by)
             self._add_hit(binding.hit, process.loader, Reason("", how, via, detail))
@@ -182,7 +185,8 @@ class ClosureBuilder:
         loaded = process.loaded(binding.needed_by) or process.root
         searched = describe_search(binding.name, loaded, process.loader)
         hint = _HINT_PATH if "/" in binding.name else _HINT_LIBRARY
-        if binding.name.startswith("libc.musl-"):
+        for_musl = binding.name == "libc.so" or binding.name.startswith("libc.musl-")
+        if for_musl and process.loader.flavour == "glibc":
             hint = (
                 "the library is for musl and the program for glibc: build both in one environment"
             )

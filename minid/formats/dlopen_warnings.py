@@ -28,6 +28,7 @@ def module_warnings(
         yield from _string_warnings(cache, path, elf, shipped)
         yield from _note_warnings(cache, path, shipped)
     yield from _iconv_warnings(cache, objects, reasons)
+    yield from _mix_warnings(objects)
 
 
 def _string_warnings(cache: ElfCache, path: str, elf: Elf, shipped: set[str]) -> Iterator[str]:
@@ -45,6 +46,18 @@ def _note_warnings(cache: ElfCache, path: str, shipped: set[str]) -> Iterator[st
         if note.priority == "suggested" and shipped.isdisjoint(note.sonames):
             names = " or ".join(map(repr, note.sonames))
             yield f"/{path}: suggests {names} ({note.feature or 'dlopen note'}); {_LISTED}"
+
+
+def _mix_warnings(objects: Mapping[str, Elf]) -> Iterator[str]:
+    """Parts of glibc that are there twice: they only work with those of their own build."""
+    copies: dict[tuple[str, int, int], list[str]] = {}
+    for path, elf in sorted(objects.items()):
+        if elf.soname and is_glibc_part(elf.soname):
+            copies.setdefault((elf.soname, elf.elf_class, elf.machine), []).append(path)
+    for (soname, _, _), paths in sorted(copies.items()):
+        if len(paths) > 1:
+            shown = ", ".join("/" + path for path in paths)
+            yield f"{soname}: two copies of a part of glibc ({shown}) fail where they meet"
 
 
 def _iconv_warnings(

@@ -52,7 +52,7 @@ def translate_glob(pattern: str) -> str:
 
     ValueError for an empty pattern, one that is absurdly long, or one that cannot be compiled.
     """
-    bare = pattern.lstrip("/").rstrip("/")
+    bare = re.sub(r"(?<![^/])(?:\*\*/){2,}", "**/", pattern.strip("/"))
     if not bare or len(pattern) > _MAX_PATTERN:
         raise ValueError(f"expected a pattern of 1 to {_MAX_PATTERN} letters, got {pattern!r}")
     out, position = [], 0

@@ -44,6 +44,7 @@ def names(result: Tree) -> list[str]:
         ("/a/[x", ["a/[x"], ["a/x"]),
         ("/a.b+(c)", ["a.b+(c)"], ["aXb+(c)"]),
         ("usr/x/", ["usr/x"], ["usr"]),
+        ("**/**/**/**/**/**/**/**/x", ["x", "/".join("a" * 60) + "/x"], ["/".join("a" * 400)]),
     ],
 )
 def test_patterns(pattern: str, matched: list[str], not_matched: list[str]) -> None:

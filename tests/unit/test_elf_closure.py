@@ -254,6 +254,28 @@ def test_musl(root: Root) -> None:
     assert paths(closure) == ["lib/ld-musl-x86_64.so.1", "opt/m/libdeep.so", "opt/m/libmid.so"]
 
 
+def test_musl_and_glibc_mixed(root: Root) -> None:
+    root.library("usr/lib/ld-musl-x86_64.so.1", soname="libc.so")
+    root.library(f"{MULTIARCH}/libc.so.6")
+    root.library("usr/lib/libg.so", *root.needs(f"{MULTIARCH}/libc.so.6"))
+    root.program("bin/m", *root.needs("usr/lib/libg.so"), interpreter="/lib/ld-musl-x86_64.so.1")
+    closure = close(root, "bin/m")
+    assert closure.warnings == (
+        "/usr/lib/libg.so: is built for glibc and gets musl, which lacks some symbols",
+    )
+    root.library("opt/libc.musl-x86_64.so.1")
+    root.program("bin/g", *root.needs("opt/libc.musl-x86_64.so.1"))
+    assert "one environment" in close(root, "bin/g").missing[0].hint
+
+
+def test_two_copies_of_glibc_warn(root: Root) -> None:
+    root.library(f"{MULTIARCH}/libc.so.6")
+    root.library("opt/libc.so.6")
+    root.program("bin/a", *root.needs(f"{MULTIARCH}/libc.so.6"))
+    root.program("bin/b", *root.needs("opt/libc.so.6"), "-Wl,-rpath,/opt")
+    assert "two copies" in close(root, "bin/a", "bin/b").warnings[0]
+
+
 def test_musl_path_file(root: Root) -> None:
     root.library("usr/lib/ld-musl-x86_64.so.1", soname="libc.so")
     root.write("etc/ld-musl-x86_64.path", "/srv/a\n/srv/b:/usr/lib\n")
