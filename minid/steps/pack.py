@@ -75,8 +75,7 @@ def pack_payload(
     stripped = 0
     if contents.strip:
         stripped = Stripping(entries, closure, cache, read).run(strip, warnings)
-    warnings += closure.warnings
-    warnings += _script_warnings(kept, entries, read)
+    warnings += (*closure.warnings, *_script_warnings(kept, entries, read))
     linked, linked_bytes = link_duplicates(entries.values())
     return Payload(
         tree=Tree(sort_entries(_with_parents(linked, clamp_mtime))),
