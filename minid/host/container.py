@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +89,17 @@ def check_machine() -> None:
     """HostError with the mending command unless containers can be run, as far as files tell."""
     find_runtime()
     idmap.plan_mapping()
+
+
+def prune_layers(cache: Path, keep: Collection[Digest]) -> int:
+    """Remove unpacked layers that are not in `keep` and that no check uses; how many went.
+
+    In a namespace: their files belong to ids that an ordinary user cannot delete from outside.
+    """
+    if not cache.is_dir():
+        return 0
+    with Container(ContainerSpec({}, ()), cache) as container:
+        return container.remove_layers(keep)
 
 
 class Container:
@@ -175,6 +186,12 @@ class Container:
         """End the program, start it anew for up to `seconds`; the paths that it did not find."""
         reply = self._ask("audit", wait_s=seconds + _REPLY_TIMEOUT_S, seconds=seconds, argv=argv)
         return tuple(reply["missed"])
+
+    def remove_layers(self, keep: Collection[Digest]) -> int:
+        """Remove layers from the cache that are not in `keep` and not in use; how many went."""
+        kept = {digest.hex for digest in keep}
+        names = [name for name in self._ask("cached")["layers"] if name not in kept]
+        return sum(self._ask("remove", wait_s=START_TIMEOUT_S, layer=n)["removed"] for n in names)
 
     def _job(self, mapping: idmap.IdMapping) -> dict[str, Any]:
         cache = self._cache / mapping.name

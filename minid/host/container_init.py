@@ -71,7 +71,8 @@ def serve(control: socket.socket, job: dict[str, Any]) -> None:
     launch._libc.prctl(launch.PR_SET_PDEATHSIG, 9, 0, 0, 0)
     job["shelf"] = shelf
     settle_namespace(job)
-    unpack_missing(missing, f"{shelf}/layers")
+    layers = [layer["id"] for layer in job["layers"]]
+    layer_folder.unpack_layers(layers, missing, f"{shelf}/layers")
     control.send(b'{"event": "ready"}')
     Server(control, job).run()
 
@@ -185,15 +186,6 @@ def bring_up_network(address: str) -> None:
             fcntl.ioctl(sock, call, alias + where)
     with contextlib.suppress(OSError):  # as Docker does: port 80 needs no capability
         launch.write_text("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
-
-
-def unpack_missing(missing: dict[str, int], cache: str) -> None:
-    """Unpack layers that are not in the cache."""
-    if missing:
-        layer_folder.sweep(cache)
-    for diff_id, descriptor in missing.items():
-        layer_folder.unpack_layer(descriptor, diff_id, cache)
-        os.close(descriptor)
 
 
 def _report(control: socket.socket, kind: str, message: str, hint: str) -> None:

@@ -1,8 +1,9 @@
 """Pid 1 of a check's namespace: starts containers of one image and answers requests about them.
 
 Requests and replies are single JSON messages on a SOCK_SEQPACKET socket, one request at a time:
-start, status, exec, socket, libraries, audit. A container is a bundle run by an OCI runtime that
-inherits this process's user and network namespace. See `container_init` for what came before.
+start, status, exec, socket, libraries, audit, and for the layer cache cached and remove. A container
+is a bundle run by an OCI runtime that inherits this process's user and network namespace. See
+`container_init` for what came before.
 """
 
 # Not pathlib: it would cost the child program as much time as its own work.
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from minid.errors import ImageError, MinidError
 from minid.formats import runtime_spec
-from minid.host import container_fs
+from minid.host import container_fs, layer_folder
 from minid.host.container_process import Process
 from minid.host.file_audit import FileAudit
 
@@ -93,6 +94,8 @@ class Server:
             "socket": self._socket,
             "libraries": self._libraries,
             "audit": self._audit,
+            "cached": self._cached,
+            "remove": self._remove,
         }
         try:
             reply = handlers[request["do"]](request)
@@ -251,6 +254,13 @@ class Server:
 
     def _libraries(self, _request: dict[str, Any]) -> dict[str, Any]:
         return {"libraries": sorted(mapped_files())[:MAX_LISTED]}
+
+    def _cached(self, _request: dict[str, Any]) -> dict[str, Any]:
+        return {"layers": layer_folder.list_layers(f"{self._job['shelf']}/layers")}
+
+    def _remove(self, request: dict[str, Any]) -> dict[str, Any]:
+        cache = f"{self._job['shelf']}/layers"
+        return {"removed": layer_folder.remove_layer(cache, request["layer"])}
 
     def _audit(self, request: dict[str, Any]) -> dict[str, Any]:
         """Start the program once more, listening to its file calls; what it missed."""

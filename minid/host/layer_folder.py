@@ -5,7 +5,7 @@ the same: their digest is checked, and no name leads out of its folder.
 """
 
 # Not pathlib: it would cost the child program as much time as its own work.
-# ruff: noqa: PTH102, PTH104, PTH106, PTH108, PTH208
+# ruff: noqa: PTH102, PTH104, PTH106, PTH108, PTH112, PTH208
 
 from __future__ import annotations
 
@@ -28,44 +28,83 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _TEMPORARY = ".new-"
 
 
-def unpack_layer(tar_fd: int, diff_id: str, cache: str) -> None:
-    """Unpack an uncompressed layer into `cache`/`diff_id`, whole or not at all.
+def unpack_layers(diff_ids: list[str], tars: dict[str, int], cache: str) -> None:
+    """See that every layer is in `cache`, and hold it there until this process ends.
 
-    UnpackError when the bytes are not those of `diff_id` or a member has no business in a layer;
-    HostError when the machine refuses (an id outside the mapped range, a full disk).
+    `tars` are descriptors of the uncompressed layers that were missing. Each is unpacked whole or
+    not at all; checks that need the same take turns. UnpackError when the bytes are not those of
+    the diff ID or a member has no business in a layer; HostError when the machine refuses (an id
+    outside the mapped range, a full disk).
     """
+    with _locked(cache):
+        if tars:
+            _remove_abandoned(cache)
+        for diff_id in diff_ids:
+            if diff_id in tars and not os.path.isdir(f"{cache}/{diff_id}"):
+                _unpack_layer(tars[diff_id], diff_id, cache)
+            try:
+                fcntl.flock(os.open(f"{cache}/{diff_id}", _FOLDER), fcntl.LOCK_SH)
+            except FileNotFoundError:
+                raise HostError(f"layer {diff_id[:12]}: removed just now", hint="again") from None
+
+
+def list_layers(cache: str) -> list[str]:
+    """The diff IDs of the layers in the cache."""
+    return sorted(name for name in os.listdir(cache) if not name.startswith("."))
+
+
+def remove_layer(cache: str, diff_id: str) -> bool:
+    """Remove a layer from the cache; False when a check uses it or it is not there."""
+    with _locked(cache):
+        _remove_abandoned(cache)
+        try:
+            folder = os.open(f"{cache}/{diff_id}", _FOLDER)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.rename(f"{cache}/{diff_id}", f"{cache}/{_TEMPORARY}{diff_id}")
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(folder)
+        remove_tree(f"{cache}/{_TEMPORARY}{diff_id}")
+        return True
+
+
+@contextlib.contextmanager
+def _locked(cache: str) -> Iterator[None]:
+    lock = os.open(cache, _FOLDER)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _remove_abandoned(cache: str) -> None:
+    """What a killed check left. Only under the lock: nobody else unpacks then."""
+    for name in os.listdir(cache):
+        if name.startswith(_TEMPORARY):
+            remove_tree(f"{cache}/{name}")
+
+
+def _unpack_layer(tar_fd: int, diff_id: str, cache: str) -> None:
     _verify(tar_fd, diff_id)
-    temporary = f"{cache}/{_TEMPORARY}{diff_id[:16]}-{os.urandom(6).hex()}"
+    temporary = f"{cache}/{_TEMPORARY}{diff_id}"
     os.mkdir(temporary, 0o700)
     folder = os.open(temporary, _FOLDER)
-    fcntl.flock(folder, fcntl.LOCK_EX)  # says that it is not abandoned, see sweep
     try:
         _Unpacker(tar_fd, folder).unpack()
         os.rename(temporary, f"{cache}/{diff_id}")
     except BaseException as error:
         remove_tree(temporary)
-        if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            return  # another check was faster
         if isinstance(error, OSError):
             where = f"layer {diff_id[:12]}"
             raise HostError(f"{where}: {error.strerror}: {error.filename!r}") from error
         raise
     finally:
         os.close(folder)
-
-
-def sweep(cache: str) -> None:
-    """Remove what interrupted checks left in the cache."""
-    for name in os.listdir(cache):
-        if not name.startswith(_TEMPORARY):
-            continue
-        with contextlib.suppress(OSError):
-            folder = os.open(f"{cache}/{name}", _FOLDER)
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove_tree(f"{cache}/{name}")
-            finally:
-                os.close(folder)
 
 
 def remove_tree(folder: str) -> None:

@@ -17,12 +17,13 @@ import pytest
 
 from minid.errors import CheckError, HostError, ImageError, UnpackError
 from minid.formats.digest import Digest
-from minid.host.container import ADDRESS, Container, ContainerSpec, LayerFile
+from minid.host.container import ADDRESS, Container, ContainerSpec, LayerFile, prune_layers
 from minid.model import CheckReport, Entry
 from minid.recipe import Check
 from minid.steps.check import ImageToCheck, SandboxRunner, check_image
 from tests.support.require import require
 from tests.support.tiny_image import (
+    TOKEN,
     base_entries,
     compile_tool,
     file,
@@ -64,33 +65,42 @@ def base(place: Path, tool: bytes) -> Layers:
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "layers"
+def cache(tmp_path: Path) -> Iterable[Path]:
+    yield tmp_path / "layers"
+    prune_layers(tmp_path / "layers", [])
 
 
 @pytest.fixture(autouse=True)
-def _nothing_left() -> Iterable[None]:
-    mounts = Path("/proc/self/mountinfo").read_text()
+def _nothing_left(monkeypatch: pytest.MonkeyPatch, place: Path) -> Iterable[None]:
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/{TOKEN}")  # what the keeper inherits
+    mounts = own_mounts(place)
     yield
     deadline = time.monotonic() + 5
     while (left := keepers()) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert left == []
-    assert Path("/proc/self/mountinfo").read_text() == mounts
+    assert own_mounts(place) == mounts
+
+
+def own_mounts(place: Path) -> list[str]:
+    """Mounts of this machine where a check could have left one."""
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    shelves = ("/mnt", "/srv", "/media", "/tmp", "/proc", "/sys", str(place.parent))
+    return [point for point in points if point.startswith(shelves)]
 
 
 def keepers() -> list[str]:
-    """Processes that belong to a check of this test run: keepers, runtimes, contained programs."""
+    """Processes of this test run's checks: keepers, runtimes, contained programs."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
+            environ = (entry / "environ").read_bytes()
         except OSError:
             continue
-        if any(b"container_init" in word for word in words) or words[0] == b"/bin/tool":
-            found.append(f"{entry.name} {words!r}")
+        if TOKEN.encode() in environ:
+            found.append(f"{entry.name} {(entry / 'cmdline').read_bytes()!r}")
     return found
 
 
@@ -341,6 +351,21 @@ def test_interrupted_unpacking_is_swept(base: Layers, cache: Path) -> None:
     assert [path.name for path in inner.iterdir()] == [base[0][0].hex]
 
 
+def test_pruning_spares_what_is_kept_or_in_use(
+    place: Path, tool: bytes, base: Layers, cache: Path
+) -> None:
+    entries = [*base_entries(tool), folder("srv", 0o700, 100), file("srv/x", b"", 0o600, 100)]
+    other = write_layer(place, entries)
+    assert execute(image_to_check([other]), cache, "exit", "0", "") == ""
+    with Container(ContainerSpec({}, (LayerFile(*base[0]),)), cache):
+        assert prune_layers(cache, [other[0]]) == 0
+        assert prune_layers(cache, []) == 1
+    (inner,) = cache.iterdir()
+    assert [path.name for path in inner.iterdir()] == [base[0][0].hex]
+    assert prune_layers(cache, []) == 1
+    assert list(inner.iterdir()) == []
+
+
 def test_audit_names_what_was_looked_for_in_vain(base: Layers, cache: Path) -> None:
     argv = ("/bin/tool", "look", "/etc/passwd", "/etc/nothing", "lost/file")
     check = Check("exec", argv=argv)
@@ -382,7 +407,7 @@ from pathlib import Path
 from minid.formats.digest import Digest
 from minid.host.container import *
 layer = LayerFile(Digest({base[0][0].hex!r}), Path({str(base[0][1])!r}))
-config = {{"Cmd": ["/bin/tool", *{argv!r}]}}
+config = {{"Cmd": ["/bin/tool", *{argv!r}], "Env": ["TOKEN={TOKEN}"]}}
 with Container(ContainerSpec(config, (layer,)), Path({str(cache)!r})) as container:
     container.start()
     while not container.state().started:
@@ -393,7 +418,7 @@ with Container(ContainerSpec(config, (layer,)), Path({str(cache)!r})) as contain
     child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=ROOT)
     assert child.stdout is not None
     assert child.stdout.readline() == b"up\n"
-    assert keepers()
+    assert len(keepers()) > 2
     child.send_signal(signal.SIGKILL)
     child.wait()
     child.stdout.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import subprocess
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from minid.steps.check import ImageToCheck
 
 SOURCE = Path(__file__).parents[1] / "data" / "tool.c"
 MTIME = 1700000000
+TOKEN = f"minid-test-{uuid.uuid4().hex}"  # in the environment of every program of this test run
 PASSWD = b"root:x:0:0::/root:/bin/false\nweb:x:100:101:Web:/srv/web:/bin/false\n"
 GROUP = b"root:x:0:\nweb:x:101:\nlogs:x:102:web\n"
 
@@ -76,7 +78,9 @@ def image_to_check(
     layers: Iterable[tuple[Digest, Path]], *argv: str, **config: Any
 ) -> ImageToCheck:
     """An image that runs the program with these arguments."""
-    settings = {"Entrypoint": ["/bin/tool"], "Cmd": list(argv), **config} if argv else config
+    settings: dict[str, Any] = {"Env": [f"TOKEN={TOKEN}"], **config}
+    if argv:
+        settings = {"Entrypoint": ["/bin/tool"], "Cmd": list(argv), **settings}
     return ImageToCheck("tiny", "1.2.3", settings, tuple(layers))
 
 
