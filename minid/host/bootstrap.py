@@ -15,6 +15,7 @@ from pathlib import Path
 from minid.errors import HostError
 from minid.host import process
 from minid.host.apt_sources import load_sources, select_sources, write_lines
+from minid.host.namespace import BuildIdentity, LaunchJob, start_launch
 
 # The tools that every configure script and Makefile may call. They are listed because the smallest
 # variant installs only what it is told: no apt, no login, no init, half the time and size.
@@ -44,6 +45,7 @@ _TRIM = (
     " etc/hostname etc/resolv.conf"
 )
 _TIMEOUT_S = 1800.0
+_STDERR = 2  # where a failure to start it is told, too
 _RANGE_HINT = "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER"
 _HINTS = (
     ("newuidmap", f"apt-get install uidmap, then {_RANGE_HINT}"),
@@ -76,14 +78,27 @@ def write_debian_archive(
     Works as root and, with subordinate ids, as an ordinary user. HostError with mmdebstrap's last
     words when it fails, is cancelled, or takes longer than half an hour.
     """
-    program = process.need_program("mmdebstrap")
+    process.need_program("mmdebstrap")
     work = archive.parent
-    argv = [str(program), *_options(tree, work), tree.suite, "-", *_mirrors(tree, work)]
     environ = process.clean_environ()
     if _is_open(work):
         environ["TMPDIR"] = str(work)
+    job = LaunchJob(
+        argv=(
+            *_cage(),
+            "mmdebstrap",
+            *_options(tree, work),
+            tree.suite,
+            "-",
+            *_mirrors(tree, work),
+        ),
+        environ=tuple(environ.items()),
+        trusted=True,
+    )
     with archive.open("wb") as target:
-        child = process.start(argv, stdout=target.fileno(), stderr=subprocess.PIPE, environ=environ)
+        child = start_launch(
+            job, BuildIdentity(), _STDERR, stdout=target.fileno(), stderr=subprocess.PIPE
+        )
         tail: list[str] = []
         try:
             for line in _lines(child.stderr.fileno(), cancel):  # type: ignore[union-attr]
@@ -97,6 +112,11 @@ def write_debian_archive(
             child.stderr.close()  # type: ignore[union-attr]
     if status != 0:
         raise _failure(status, tail)
+
+
+def _cage() -> list[str]:
+    """A process namespace, so that nothing of it outlives minid; without root it makes its own."""
+    return ["unshare", "--pid", "--fork", "--kill-child", "--"] if os.geteuid() == 0 else []
 
 
 def _options(tree: DebianTree, work: Path) -> Iterator[str]:

@@ -30,6 +30,7 @@ _SCHEMA = 1
 _RECORD = "environment.json"
 _DPKG_STATUS = Path("/var/lib/dpkg/status")
 _OS_RELEASE = Path("/etc/os-release")
+_MOUNTS = Path("/proc/self/mountinfo")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?(=[A-Za-z0-9.+:~-]+)?")
 
 
@@ -74,8 +75,9 @@ def make_environment(
     with _exclusive(folder / f"{key}.lock", cancel):
         found = _load_record(folder / key, spec.name)
         if found is None:
-            files.remove_tree(folder / key)
-            with files.temporary_folder(folder, ".new-") as work:
+            for left_over in (folder / key, *folder.glob(f".new-{key}-*")):
+                _remove_any_tree(left_over)
+            with files.temporary_folder(folder, f".new-{key}-") as work:
                 work.chmod(0o755)
                 _fill(spec, packages, work, folder / key, (identity, output, cancel))
             found = _load_record(folder / key, spec.name)
@@ -201,7 +203,7 @@ def _load_record(place: Path, name: str) -> Environment | None:
             digest=Digest.parse(record["digest"]),
             packages=tuple(record["packages"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -233,7 +235,7 @@ def _host_environment(spec: EnvironmentSpec, folder: Path) -> Environment:
     status = _DPKG_STATUS if _DPKG_STATUS.exists() else _OS_RELEASE
     stamp = [status.stat().st_mtime_ns, status.stat().st_size, status.stat().st_ino]
     cache = folder / "host.json"
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         record = json.loads(cache.read_bytes())
         if record["stamp"] == stamp and record["schema"] == _SCHEMA:
             digest = Digest.parse(record["digest"])
@@ -271,6 +273,27 @@ def _exclusive(path: Path, cancel: threading.Event | None) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _remove_any_tree(folder: Path) -> None:
+    """Remove a tree of ours, also one that a killed mmdebstrap left to subordinate ids.
+
+    HostError where something is mounted in it: that is not ours to delete.
+    """
+    with suppress(OSError):
+        mounts = [line.split(" ")[4] for line in _MOUNTS.read_text().splitlines()]
+        if below := [mount for mount in mounts if mount.startswith(f"{folder}/")]:
+            raise HostError(
+                f"{folder}: expected nothing mounted below it, got {below[-1]!r}",
+                hint=f"umount {' '.join(reversed(below))}",
+            )
+    try:
+        files.remove_tree(folder)
+    except PermissionError:
+        from minid.host import process
+
+        argv = ["unshare", "--user", "--map-root-user", "--map-auto", "rm", "-rf", str(folder)]
+        process.run(argv, timeout_s=300)
 
 
 def _sync_file_system(folder: Path) -> None:

@@ -3,7 +3,8 @@
 Run as `python -I -S -B launch.py JOB`, JOB being one JSON object (see `namespace.py`). It imports
 the standard library only and nothing of minid. bwrap that is started by root stays host root, so
 root is dropped here; and what only root can mend for it (a plain chroot, a read-only /proc/sys, a
-folder the build user cannot reach) is mended first, in a mount namespace of its own.
+folder the build user cannot reach) is mended first, in a mount namespace of its own. A trusted
+program (mmdebstrap) keeps its rights, and gets the namespace so that its mounts end with it.
 """
 
 # pathlib would double the start time of a program that runs before every build.
@@ -50,11 +51,12 @@ def main(job: dict[str, Any]) -> None:
         if "--disable-userns" in argv and proc_sys_is_read_only():
             argv = replace_by_seccomp(argv, job)
         place_descriptors(job, error_fd)
-        drop_privileges(job["uid"], job["gid"])
+        if not job["trusted"]:
+            drop_privileges(job["uid"], job["gid"])
         die_with_parent(job["parent"])  # a change of uid clears it
         set_limits(job["limits"])
         os.umask(0o022)
-        os.execve(argv[0], argv, {})  # noqa: S606
+        os.execve(argv[0], argv, job["environ"])  # noqa: S606
     except (OSError, ValueError) as error:
         os.write(error_fd, str(error).encode())
         os._exit(125)
@@ -62,12 +64,14 @@ def main(job: dict[str, Any]) -> None:
 
 def prepare_as_root(job: dict[str, Any], argv: list[str]) -> list[str]:
     """A private mount namespace in which bwrap can work as the build user; the fitting argv."""
-    if job["uid"] is None:
+    if job["uid"] is None and not job["trusted"]:
         raise ValueError("expected a build user to drop to, got root")
     check(_libc.unshare(CLONE_NEWNS), "unshare mounts")
     settle_root()
     if proc_sys_is_read_only() or not os.path.exists(USERNS_COUNT):
         mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    if job["trusted"]:
+        return argv
     return expose_sources(argv, set(job["sources"]), job["uid"], job["gid"])
 
 

@@ -43,7 +43,8 @@ class LaunchJob:
     `fds` pairs a descriptor of this process with its number there. `data` are small texts that
     appear as descriptors from DATA_FD upwards. `sources` are host paths among bwrap's binds, which
     are moved in front of the build user where that user cannot reach them. `limits` are named as
-    in the resource module. `cgroups` are cgroup.procs files to join.
+    in the resource module. `cgroups` are cgroup.procs files to join. A `trusted` program keeps the
+    rights that minid has, and mounts where nobody else sees it.
     """
 
     argv: tuple[str, ...]
@@ -52,14 +53,23 @@ class LaunchJob:
     sources: tuple[str, ...] = ()
     limits: tuple[tuple[str, int], ...] = ()
     cgroups: tuple[str, ...] = ()
+    environ: tuple[tuple[str, str], ...] = ()
+    trusted: bool = False
 
 
-def start_launch(job: LaunchJob, identity: BuildIdentity, error_fd: int) -> subprocess.Popen[bytes]:
+def start_launch(
+    job: LaunchJob,
+    identity: BuildIdentity,
+    error_fd: int,
+    *,
+    stdout: int = subprocess.PIPE,
+    stderr: int = subprocess.STDOUT,
+) -> subprocess.Popen[bytes]:
     """Start the job with its output on a pipe. Must be waited for in the thread that calls this.
 
     A failure before `argv` runs is written to `error_fd`; nothing means it runs.
     """
-    if os.geteuid() == 0 and not identity.uid:
+    if os.geteuid() == 0 and not identity.uid and not job.trusted:
         raise HostError("sandbox: expected a build user to drop to, got root")
     value = {
         "argv": [str(process.need_program(job.argv[0])), *job.argv[1:]],
@@ -73,10 +83,13 @@ def start_launch(job: LaunchJob, identity: BuildIdentity, error_fd: int) -> subp
         "sources": list(job.sources),
         "limits": dict(job.limits),
         "cgroups": list(job.cgroups),
+        "environ": dict(job.environ),
+        "trusted": job.trusted,
         "error_fd": error_fd,
     }
     argv = [sys.executable, "-I", "-S", "-B", str(_LAUNCH), json.dumps(value)]
-    return process.start(argv, pass_fds=[*(source for source, _ in job.fds), error_fd])
+    fds = [*(source for source, _ in job.fds), error_fd]
+    return process.start(argv, stdout=stdout, stderr=stderr, pass_fds=fds)
 
 
 @dataclass(frozen=True, slots=True)
