@@ -33,7 +33,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if entry is None:
         raise UsageError(f"{arguments.image}: expected a path of the image, got {arguments.path!r}")
     report = json.loads(blobs.read(digest_at(image, "report")))
-    reasons = [Reason(**item) for item in report["reasons"]]
+    reasons = {item["image_path"]: Reason(**item) for item in report["reasons"]}
     chain = why_chain(reasons, path)
     if not chain:
         origin = "the base, or the recipe's [rootfs]"

@@ -27,7 +27,7 @@ from minid.steps.image import (
 from minid.steps.layers import layer_key, overlay_trees, read_content, write_layer
 from minid.steps.pack import audit_rootfs
 from minid.steps.plan import STAGE_VERSIONS, OwnFiles, Plan
-from minid.steps.publish import Publication, Published, archive_chunks, publish_image
+from minid.steps.publish import Publication, Published, load_docker, publish_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ def check(run: Run, made: Image) -> CheckReport:
         subject = ImageToCheck(
             name=f"{recipe.name}:{recipe.source.version}",
             version=recipe.source.version,
-            config=config,
+            config=_runtime_part(config),
             layers=tuple((layer.diff_id, shop.blobs.path(layer.diff_id)) for layer in made.layers),
         )
         report = check_image(subject, recipe.checks, _runner(run, made), cancel=shop.cancel)
@@ -191,13 +191,16 @@ def check(run: Run, made: Image) -> CheckReport:
     return _parse_report(run.stage("check", key, make))
 
 
+def _runtime_part(config: Mapping[str, object]) -> Mapping[str, object]:
+    found = config.get("config")
+    return found if isinstance(found, dict) else {}
+
+
 def _runner(run: Run, made: Image) -> Runner:
-    paths = run.shop.config.paths
-    if run.shop.config.check.runner == "docker":
-        return DockerRunner(
-            lambda: archive_chunks(made, (), run.shop.blobs, run.shop.machine), made.config
-        )
-    return SandboxRunner(paths.layers, paths.jobs)
+    shop = run.shop
+    if shop.config.check.runner == "sandbox":
+        return SandboxRunner(shop.config.paths.layers)
+    return DockerRunner(lambda _: load_docker(made, shop.blobs, shop.machine))
 
 
 def _check_error(recipe: Recipe, report: CheckReport) -> CheckError:

@@ -22,7 +22,7 @@ from minid.formats.oci import (
     architecture_of,
     dump_index,
 )
-from minid.host.docker_engine import engine_answers, publish_archive
+from minid.host.docker_engine import Archive, engine_answers, load_image, publish_archive
 from minid.host.files import write_file, write_stream
 from minid.model import Image
 from minid.steps.image import RECIPE_LABEL, dump_image
@@ -132,19 +132,30 @@ def write_layout(blobs: Blobs, records: Records, machine: str) -> None:
             write_file(path, data)
 
 
+def load_docker(image: Image, blobs: Blobs, machine: str) -> str:
+    """Have the engine hold an image without a tag; the engine's id of it."""
+    return load_image(
+        _untagged(image, blobs, machine), image=image.config, layers=_layer_pairs(image)
+    )
+
+
 def _publish_docker(image: Image, blobs: Blobs, machine: str) -> tuple[list[str], list[str]]:
     """Load the image into the engine; the names that moved, and why others did not."""
-
-    def archive(without: Iterable[Digest]) -> Iterable[bytes]:
-        return archive_chunks(image, (), blobs, machine, without)
-
     return publish_archive(
-        archive,
+        _untagged(image, blobs, machine),
         image_id=image.config,
-        layers=tuple((layer.diff_id, layer.digest) for layer in image.layers),
+        layers=_layer_pairs(image),
         names=image.tags,
         label=RECIPE_LABEL,
     )
+
+
+def _untagged(image: Image, blobs: Blobs, machine: str) -> Archive:
+    return lambda without: archive_chunks(image, (), blobs, machine, without)
+
+
+def _layer_pairs(image: Image) -> tuple[tuple[Digest, Digest], ...]:
+    return tuple((layer.diff_id, layer.digest) for layer in image.layers)
 
 
 def _export(image: Image, folder: Path | None, blobs: Blobs, machine: str) -> list[str]:
