@@ -23,11 +23,13 @@ from typing import Any
 from minid import errors
 from minid.errors import CheckError, HostError
 from minid.formats.digest import Digest
-from minid.host import idmap, process
+from minid.host import cgroup, idmap, process
 
 ADDRESS = "172.17.0.2"  # what Docker gives the first container; nothing else is on this network
 HOSTNAME = "minid"
 SCRATCH_BYTES = 2 << 30
+MEMORY_BYTES = 4 << 30  # of all processes and the scratch space together, where cgroups can be had
+LIMITS = {"RLIMIT_NPROC": 4096, "RLIMIT_DATA": 8 << 30, "RLIMIT_CORE": 0}
 START_TIMEOUT_S = 120.0
 _REPLY_TIMEOUT_S = 10.0
 _SLICE_S = 0.05
@@ -117,6 +119,7 @@ class Container:
         self._spec, self._cache, self._cancel = spec, cache, cancel
         self._control: socket.socket | None = None
         self._child: subprocess.Popen[bytes] | None = None
+        self._group: cgroup.MemoryGroup | None = None
 
     def __enter__(self) -> Container:
         mapping = idmap.plan_mapping()
@@ -125,6 +128,7 @@ class Container:
         try:
             with theirs:
                 self._child = _start_child(theirs)
+            self._group = _limit_memory(self._child.pid)
             self._send(job)
             self._receive(START_TIMEOUT_S)  # it wants its map
             idmap.write_mapping(self._child.pid, mapping)
@@ -146,6 +150,8 @@ class Container:
             with suppress(subprocess.TimeoutExpired):
                 self._child.wait(2)
             process.kill_group(self._child)
+        if self._group is not None:
+            self._group.remove()
 
     def start(self) -> None:
         """Start the image's own program; it may end at once, see `state`."""
@@ -210,6 +216,7 @@ class Container:
             "hostname": HOSTNAME,
             "address": ADDRESS,
             "scratch_bytes": SCRATCH_BYTES,
+            "limits": LIMITS,
         }
 
     def _ask(self, what: str, wait_s: float = _REPLY_TIMEOUT_S, **more: object) -> dict[str, Any]:
@@ -263,6 +270,20 @@ def _start_child(theirs: socket.socket) -> subprocess.Popen[bytes]:
     package = str(Path(__file__).parents[2])
     argv = [sys.executable, "-I", "-S", "-B", "-c", _PROGRAM, package, str(theirs.fileno())]
     return process.start(argv, pass_fds=[theirs.fileno()])
+
+
+def _limit_memory(pid: int) -> cgroup.MemoryGroup | None:
+    """Put the keeper, and with it all that it will start, into a cgroup, where there may be one."""
+    group = cgroup.make_memory_group(f"check-{pid}", MEMORY_BYTES)
+    if group is None:
+        return None
+    with suppress(OSError):
+        Path(group.procs).write_text(str(pid))
+    for other in group.folder.parent.glob("check-*"):  # of a minid that was killed
+        if not Path("/proc", other.name.removeprefix("check-")).exists():
+            with suppress(OSError):
+                other.rmdir()
+    return group
 
 
 def _checked(reply: dict[str, Any]) -> dict[str, Any]:

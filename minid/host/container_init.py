@@ -69,6 +69,7 @@ def serve(control: socket.socket, job: dict[str, Any]) -> None:
         os.wait()
         os._exit(0)
     launch._libc.prctl(launch.PR_SET_PDEATHSIG, 9, 0, 0, 0)
+    launch.set_limits(job["limits"])
     job["shelf"] = shelf
     settle_namespace(job)
     layers = [layer["id"] for layer in job["layers"]]

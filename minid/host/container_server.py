@@ -1,9 +1,9 @@
 """Pid 1 of a check's namespace: starts containers of one image and answers requests about them.
 
 Requests and replies are single JSON messages on a SOCK_SEQPACKET socket, one request at a time:
-start, status, exec, socket, libraries, audit, and for the layer cache cached and remove. A container
-is a bundle run by an OCI runtime that inherits this process's user and network namespace. See
-`container_init` for what came before.
+start, status, exec, socket, libraries, audit; cached and remove are about the layer cache. A
+container is a bundle run by an OCI runtime that inherits this process's user and network
+namespace. See `container_init` for what came before.
 """
 
 # Not pathlib: it would cost the child program as much time as its own work.

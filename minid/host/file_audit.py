@@ -20,7 +20,7 @@ import time
 
 from minid.host.container_fs import open_in_root
 
-QUIET_S = 0.15
+QUIET_S = 0.08
 _RECV, _SEND = 0xC0502100, 0xC0182101  # SECCOMP_IOCTL_NOTIF_RECV, _SEND of linux/seccomp.h
 _NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 _RESPONSE = struct.Struct("=QqiI")

@@ -98,6 +98,30 @@ static int flood(long bytes) {
     return 0;
 }
 
+/* Start processes until the kernel refuses. */
+static int forks(void) {
+    int count = 0;
+    pid_t child;
+    while (count < 20000 && (child = fork()) >= 0) {
+        if (child == 0)
+            for (;;)
+                sleep(1000);
+        count++;
+    }
+    printf("%d processes\n", count);
+    return count < 20000 ? 0 : 1;
+}
+
+/* Take and touch memory until the kernel refuses or kills. */
+static int eat(void) {
+    for (;;) {
+        char *block = malloc(64 << 20);
+        if (!block)
+            return 6;
+        memset(block, 1, 64 << 20);
+    }
+}
+
 /* A process that nobody waits for, in a session of its own. */
 static void escape(void) {
     if (fork() == 0) {
@@ -122,6 +146,10 @@ int main(int argc, char **argv) {
         return cat(argv[2]);
     if (!strcmp(what, "flood"))
         return flood(atol(argv[2]));
+    if (!strcmp(what, "forks"))
+        return forks();
+    if (!strcmp(what, "eat"))
+        return eat();
     if (!strcmp(what, "escape")) {
         escape();
         return serve(argv);

@@ -17,6 +17,8 @@ import pytest
 
 from minid.errors import CheckError, HostError, ImageError, UnpackError
 from minid.formats.digest import Digest
+from minid.host import container
+from minid.host.cgroup import make_memory_group
 from minid.host.container import ADDRESS, Container, ContainerSpec, LayerFile, prune_layers
 from minid.model import CheckReport, Entry
 from minid.recipe import Check
@@ -113,8 +115,8 @@ def run_checks(
 def execute(image: ImageToCheck, cache: Path, *argv: str) -> str:
     """What the program prints when it is run alone in the image."""
     layers = tuple(LayerFile(*pair) for pair in image.layers)
-    with Container(ContainerSpec(image.config, layers), cache) as container:
-        result = container.execute(("/bin/tool", *argv), contains="", timeout_s=10)
+    with Container(ContainerSpec(image.config, layers), cache) as box:
+        result = box.execute(("/bin/tool", *argv), contains="", timeout_s=10)
     return "\n".join(result.tail)
 
 
@@ -232,6 +234,34 @@ def test_flood_is_bounded_and_its_end_is_kept(base: Layers, cache: Path) -> None
     assert sum(map(len, report.output_tail)) < 20000
 
 
+def test_fork_bomb_is_bounded(base: Layers, cache: Path) -> None:
+    began = time.monotonic()
+    said = execute(image_to_check(base), cache, "forks")
+    assert 100 < int(said.split()[0]) < container.LIMITS["RLIMIT_NPROC"]
+    assert time.monotonic() - began < 20
+
+
+def test_memory_of_a_process_is_bounded(
+    base: Layers, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(container.LIMITS, "RLIMIT_DATA", 256 << 20)
+    check = Check("exec", argv=("/bin/tool", "eat"), exit_code=6)
+    assert run_checks(image_to_check(base), cache, check).passed
+
+
+def test_memory_of_a_container_is_bounded(
+    base: Layers, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = make_memory_group(f"probe-{os.getpid()}", 1 << 30)
+    if probe is None:
+        pytest.skip("no cgroup may be made here")
+    probe.remove()
+    monkeypatch.setattr(container, "MEMORY_BYTES", 256 << 20)
+    check = Check("exec", argv=("/bin/tool", "eat"), exit_code=137)
+    report = run_checks(image_to_check(base), cache, check)
+    assert report.passed, report
+
+
 def test_what_docker_gives_a_process(base: Layers, cache: Path) -> None:
     image = image_to_check(base, Env=["PATH=/bin"], WorkingDir="/made/up")
     assert execute(image, cache, "where") == "host=minid cwd=/made/up home=/root path=/bin"
@@ -282,8 +312,8 @@ def test_set_user_id_program_works(place: Path, tool: bytes, cache: Path) -> Non
     entries = [*base_entries(tool), file("su", tool, 0o4755)]
     image = image_to_check((write_layer(place, entries),), User="web")
     layers = tuple(LayerFile(*pair) for pair in image.layers)
-    with Container(ContainerSpec(image.config, layers), cache) as container:
-        seen = container.execute(("/su", "id"), contains="", timeout_s=5)
+    with Container(ContainerSpec(image.config, layers), cache) as box:
+        seen = box.execute(("/su", "id"), contains="", timeout_s=5)
     assert any(line.startswith("CapEff:\t00000000a80425fb") for line in seen.tail)
 
 
@@ -408,9 +438,9 @@ from minid.formats.digest import Digest
 from minid.host.container import *
 layer = LayerFile(Digest({base[0][0].hex!r}), Path({str(base[0][1])!r}))
 config = {{"Cmd": ["/bin/tool", *{argv!r}], "Env": ["TOKEN={TOKEN}"]}}
-with Container(ContainerSpec(config, (layer,)), Path({str(cache)!r})) as container:
-    container.start()
-    while not container.state().started:
+with Container(ContainerSpec(config, (layer,)), Path({str(cache)!r})) as box:
+    box.start()
+    while not box.state().started:
         time.sleep(0.01)
     print("up", flush=True)
     time.sleep(1000)
@@ -428,8 +458,8 @@ def test_sockets_are_of_the_containers_network(base: Layers, cache: Path) -> Non
     layers = tuple(LayerFile(*pair) for pair in base)
     with socket.create_server(("127.0.0.1", 0)) as server:
         with (
-            Container(ContainerSpec({}, layers), cache) as container,
-            container.open_socket() as sock,
+            Container(ContainerSpec({}, layers), cache) as box,
+            box.open_socket() as sock,
             pytest.raises(ConnectionRefusedError),
         ):
             sock.connect(("127.0.0.1", server.getsockname()[1]))
