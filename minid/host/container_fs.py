@@ -38,10 +38,11 @@ def read_in_root(root: int, image_path: str, limit: int = 1 << 20) -> str:
         descriptor = open_in_root(root, image_path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return ""
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return ""
-        return file.read(limit).decode("utf-8", "replace")
+    try:
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        return os.read(descriptor, limit).decode("utf-8", "replace") if regular else ""
+    finally:
+        os.close(descriptor)
 
 
 def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MAX_MEMBERS = 2_000_000
 MAX_BYTES = 20 << 30
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+# A name twice, a parent that is a link, a file or not there.
+_LAYERS_FAULT = (errno.EEXIST, errno.ELOOP, errno.ENOTDIR, errno.EXDEV, errno.ENOENT)
 _TEMPORARY = ".new-"
 
 
@@ -100,8 +102,9 @@ def _unpack_layer(tar_fd: int, diff_id: str, cache: str) -> None:
     except BaseException as error:
         remove_tree(temporary)
         if isinstance(error, OSError):
+            kind = UnpackError if error.errno in _LAYERS_FAULT else HostError
             where = f"layer {diff_id[:12]}"
-            raise HostError(f"{where}: {error.strerror}: {error.filename!r}") from error
+            raise kind(f"{where}: {error.strerror}: {error.filename!r}") from error
         raise
     finally:
         os.close(folder)
@@ -194,9 +197,9 @@ class _Unpacker:
     def _open_parent(self, name: str) -> int:
         parent = name.rpartition("/")[0]
         if parent != self._parent_name:
+            opened = _open_folder(self._root, parent)
             os.close(self._parent)
-            self._parent = _open_folder(self._root, parent)
-            self._parent_name = parent
+            self._parent_name, self._parent = parent, opened
         return self._parent
 
     def _link(self, member: tarfile.TarInfo, leaf: str, parent: int) -> None:
