@@ -51,9 +51,11 @@ def main(job: dict[str, Any]) -> None:
         if "--disable-userns" in argv and proc_sys_is_read_only():
             argv = replace_by_seccomp(argv, job)
         place_descriptors(job, error_fd)
-        if not job["trusted"]:
+        if job["trusted"]:
+            stay_above(job["parent"])
+        else:
             drop_privileges(job["uid"], job["gid"])
-        die_with_parent(job["parent"])  # a change of uid clears it
+            die_with_parent(job["parent"])  # a change of uid clears it
         set_limits(job["limits"])
         os.umask(0o022)
         os.execve(argv[0], argv, job["environ"])  # noqa: S606
@@ -219,6 +221,22 @@ def drop_privileges(uid: int | None, gid: int | None) -> None:
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
     check(_libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+
+
+def stay_above(parent: int) -> None:
+    """Go on in a child. The parent stays, gives its status, and ends the group if minid dies.
+
+    The program's own children would not notice: the signal is for the first process only.
+    """
+    child = os.fork()
+    if child == 0:
+        return
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # that is for the program, to clean up
+    signal.signal(signal.SIGUSR1, lambda *_: os.killpg(0, signal.SIGKILL))
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGUSR1, 0, 0, 0)
+    if os.getppid() != parent:
+        os.killpg(0, signal.SIGKILL)
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
 
 
 def set_limits(limits: dict[str, int]) -> None:

@@ -48,12 +48,11 @@ def run_in(environment: Environment, job: Path, script: str) -> str:
 
 
 def command_lines() -> list[str]:
-    """The command lines of all processes, with what they have as TMPDIR."""
+    """The command lines of all processes."""
     lines = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            text = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
-            lines.append(text.decode(errors="replace"))
+            lines.append((process / "cmdline").read_bytes().decode(errors="replace"))
     return lines
 
 
@@ -148,20 +147,20 @@ def test_a_killed_maker_leaves_no_half_environment(folder: Path):
     script = (
         "import sys; from pathlib import Path\n"
         "from tests.integration.test_environment import *\n"
-        f"make(SMALL, ('bzip2',), Path({str(folder)!r}), bytearray())\n"
+        f"make(SMALL, ('libzstd1',), Path({str(folder)!r}), bytearray())\n"
     )
     repository = Path(__file__).parents[2]
     child = subprocess.Popen([sys.executable, "-c", script], cwd=repository)
     time.sleep(4)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    assert find_environment(SMALL, ("bzip2",), folder) is None
-    assert not (folder / request_key(SMALL, ("bzip2",))).exists()
+    assert find_environment(SMALL, ("libzstd1",), folder) is None
+    assert not (folder / request_key(SMALL, ("libzstd1",))).exists()
     left_over = list(folder.glob(".new-*"))
     assert left_over
     time.sleep(1)
-    assert not [line for line in command_lines() if "mmdebstrap" in line and str(folder) in line]
-    make(SMALL, ("bzip2",), folder, bytearray())
+    assert not [line for line in command_lines() if "libzstd1" in line]
+    make(SMALL, ("libzstd1",), folder, bytearray())
     assert not any(path.exists() for path in left_over)
 
 
