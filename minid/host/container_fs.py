@@ -10,6 +10,7 @@ copied into one tree.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import stat
 import struct
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_IN_ROOT = 2, 16
+_OPTION_BYTES = 4096
 _SYS_OPENAT2 = 437  # the same number on every architecture
 
 
@@ -47,6 +49,9 @@ def read_in_root(root: int, image_path: str, limit: int = 1 << 20) -> str:
 
 def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -> None:
     """mount(2) with options; OSError that names the target."""
+    if len(data.encode()) >= _OPTION_BYTES:
+        # The kernel would cut them off without a word, and the cut may be a valid mount.
+        raise OSError(errno.E2BIG, f"mount {kind} on {target}: {os.strerror(errno.E2BIG)}")
     done = launch._libc.mount(
         source.encode(),
         target.encode(),
