@@ -53,11 +53,15 @@ class MemoryGroup:
 
 
 def make_memory_group(name: str, limit_bytes: int) -> MemoryGroup | None:
-    """A new cgroup of that name, or None where there is no right or no controller."""
+    """A new cgroup of that name, or None where there is no right or no controller.
+
+    The name is to begin with this process's number and a dash: groups of dead ones are removed.
+    """
     for version, parent in (2, _delegated_v2()), (1, _own_v1()):
         if parent is None:
             continue
         group = MemoryGroup(parent / name, version)
+        _remove_left_over(parent)
         try:
             group.folder.mkdir(parents=True, exist_ok=False)
             _set_limit(group, limit_bytes)
@@ -67,6 +71,14 @@ def make_memory_group(name: str, limit_bytes: int) -> MemoryGroup | None:
             continue
         return group
     return None
+
+
+def _remove_left_over(parent: Path) -> None:
+    """Remove empty groups that a killed minid left."""
+    for folder in parent.glob("[0-9]*-*"):
+        if not Path("/proc", folder.name.partition("-")[0]).exists():
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _set_limit(group: MemoryGroup, limit_bytes: int) -> None:
