@@ -6,6 +6,8 @@ while its base still does, and waits for it only where it needs it.
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -77,12 +79,13 @@ def build(
     `forced` run every stage again, whatever the store has.
     """
     settings = shop.config.build
-    jobserver = Jobserver(settings.jobs)
+    jobserver = Jobserver(settings.jobs or len(os.sched_getaffinity(0)))
     workplace = Workplace(
         jobs_folder=shop.config.paths.jobs,
         identity=build_identity(settings.user),
         jobserver=jobserver,
         limits=settings.limits,
+        slots=threading.BoundedSemaphore(settings.parallel),
         cancel=shop.cancel,
     )
     line = _Line(shop, workplace, frozenset(forced))

@@ -57,12 +57,16 @@ _ENDED_BY = {
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """Where and how builds run: the folder for jobs, whom they run as, the shared jobserver."""
+    """Where and how builds run: the folder for jobs, whom they run as, the shared jobserver.
+
+    `slots` bounds how many builds run at once, for the sake of memory.
+    """
 
     jobs_folder: Path
     identity: BuildIdentity
     jobserver: Jobserver
     limits: Limits
+    slots: threading.BoundedSemaphore
     cancel: threading.Event | None = None
 
 
@@ -176,7 +180,7 @@ def _run_steps(
         jobserver=workplace.jobserver.fds,
     )
     follower = _StepFollower(log)
-    with workplace.jobserver.slot(workplace.cancel):
+    with workplace.slots, workplace.jobserver.slot(workplace.cancel):
         result = run_sandbox(
             spec, workplace.identity, output=follower.write, cancel=workplace.cancel
         )
