@@ -1,6 +1,6 @@
 """The little program between minid and bwrap: it gives up what bwrap must not have.
 
-Run as `python -I -S -B launch.py JOB`, JOB being one JSON object (see `namespace.py`). It imports
+Run as `python -I -S -B launch.py FD`: FD gives one JSON object (see `namespace.py`). It imports
 the standard library only and nothing of minid. bwrap that is started by root stays host root, so
 root is dropped here; and what only root can mend for it (a plain chroot, a read-only /proc/sys, a
 folder the build user cannot reach) is mended first, in a mount namespace of its own. A trusted
@@ -283,4 +283,6 @@ def write_text(path: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    with open(int(sys.argv[1]), "rb") as request:
+        wanted = json.load(request)
+    main(wanted)

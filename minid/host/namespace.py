@@ -87,9 +87,13 @@ def start_launch(
         "trusted": job.trusted,
         "error_fd": error_fd,
     }
-    argv = [sys.executable, "-I", "-S", "-B", str(_LAUNCH), json.dumps(value)]
-    fds = [*(source for source, _ in job.fds), error_fd]
-    return process.start(argv, stdout=stdout, stderr=stderr, pass_fds=fds)
+    # Not as an argument: one argument holds 128 KiB at most, and everybody can read it.
+    with open(os.memfd_create("job"), "w+b") as request:
+        request.write(json.dumps(value).encode())
+        request.seek(0)
+        argv = [sys.executable, "-I", "-S", "-B", str(_LAUNCH), str(request.fileno())]
+        fds = [*(source for source, _ in job.fds), error_fd, request.fileno()]
+        return process.start(argv, stdout=stdout, stderr=stderr, pass_fds=fds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,11 @@ def test_a_limit_above_the_allowed_one_is_cut():
     assert (output.strip(), told) == (str(allowed), "")
 
 
+def test_a_script_may_be_as_long_as_the_kernel_takes():
+    output, told = run_job("#" + "x" * 120_000 + "\necho ran", data=("y" * 200_000,))
+    assert (output, told) == ("ran\n", "")
+
+
 def test_a_failure_is_told():
     output, told = run_job("echo ran", cgroups=("/nonexistent/cgroup.procs",))
     assert output == ""
