@@ -96,6 +96,8 @@ def _unpack_layer(tar_fd: int, diff_id: str, cache: str) -> None:
     temporary = f"{cache}/{_TEMPORARY}{diff_id}"
     os.mkdir(temporary, 0o700)
     folder = os.open(temporary, _FOLDER)
+    # A layer need not name its root, and services that change user must pass it.
+    os.fchmod(folder, 0o755)
     try:
         _Unpacker(tar_fd, folder).unpack()
         os.rename(temporary, f"{cache}/{diff_id}")
