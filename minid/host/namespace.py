@@ -140,20 +140,9 @@ class Namespace:
             processes=len(rows),
         )
 
-    def proportional_bytes(self) -> int | None:
-        """Memory with shared pages counted once; None where the kernel does not tell. Slow."""
-        total = 0
-        for row in _descendants(_process_table(), self.pid):
-            try:
-                text = Path(f"/proc/{row.pid}/smaps_rollup").read_text()
-            except ProcessLookupError:
-                continue
-            except OSError:
-                return None
-            total += sum(
-                int(line.split()[1]) << 10 for line in text.splitlines() if line.startswith("Pss:")
-            )
-        return total
+    def proportional_bytes(self) -> int:
+        """What they keep in memory with shared pages counted once. Slow: the kernel walks pages."""
+        return sum(map(_proportional_bytes, _descendants(_process_table(), self.pid)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +168,18 @@ def _parse_stat(pid: int, text: bytes) -> _Row:
     words = text.rpartition(b")")[2].split()
     ticks = sum(map(int, words[11:15]))
     return _Row(pid, int(words[1]), ticks / _TICKS, int(words[21]) * _PAGE)
+
+
+def _proportional_bytes(row: _Row) -> int:
+    """The process's part of what it shares; 0 if gone, all it has where nobody tells."""
+    try:
+        text = Path(f"/proc/{row.pid}/smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    except OSError:
+        return row.resident_bytes
+    lines = (line for line in text.splitlines() if line.startswith("Pss:"))
+    return sum(int(line.split()[1]) << 10 for line in lines)
 
 
 def _descendants(rows: Sequence[_Row], root: int) -> list[_Row]:

@@ -99,7 +99,7 @@ class Watch:
             return "memory" if self.group.was_exceeded() else ""
         resident = usage.resident_bytes
         if resident > self.limits.memory_bytes:
-            resident = namespace.proportional_bytes() or resident
+            resident = namespace.proportional_bytes()
         self.peak_bytes = max(self.peak_bytes, resident)
         return "memory" if resident > self.limits.memory_bytes else ""
 
