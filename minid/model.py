@@ -187,6 +187,14 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """What a publication moved, as `target name`, and what a person should know."""
+
+    moved: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class CheckResult:
     """What one smoke test saw."""
 

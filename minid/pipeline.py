@@ -18,44 +18,16 @@ from minid.formats.digest import Digest
 from minid.host.jobserver import Jobserver
 from minid.host.sandbox import build_identity
 from minid.line import making, shipping
+from minid.line.outcome import Made, Outcome, keep_unchanged
 from minid.line.planning import Standing
 from minid.line.run import Run, open_run
 from minid.line.shipping import Below
 from minid.line.workshop import Workshop
-from minid.model import CheckReport, Image
 from minid.recipe import Recipe
 from minid.recipe_graph import references
 from minid.steps.compile import Workplace
 from minid.steps.image import parse_image
 from minid.steps.plan import Plan, make_plan
-from minid.steps.publish import Published
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What a finished run hands to recipes that stand on it. `tree` is a blob: the install tree of
-    a library, the root file system of an image."""
-
-    plan: Plan
-    tree: Digest
-    image: Image | None = None
-    report: CheckReport | None = None
-    published: Published | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How one recipe ended: `built`, `unchanged`, `failed`, or `skipped` because of another."""
-
-    recipe: str
-    version: str
-    status: str
-    changes: tuple[str, ...] = ()
-    made: Made | None = None
-    stages: Mapping[str, float] | None = None
-    seconds: float = 0.0
-    log: str = ""
-    error: MinidError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +79,11 @@ def build(
 
 
 def _keep(line: _Line, standing: Standing, promises: Mapping[str, Future[Made]]) -> Outcome:
-    """Nothing to do: the promise is kept from the records, and they say that it was asked for."""
-    recipe, records = standing.recipe, line.shop.records
-    assert standing.plan is not None
-    result = records.result(standing.plan.image or standing.plan.compile) or {}
-    made = Made(standing.plan, Digest.parse(str(result["tree"])), standing.image)
-    manifest = str(standing.image.manifest) if standing.image else ""
-    records.record_unchanged(recipe.name, recipe.source.version, manifest, line.shop.clock())
-    promises[recipe.name].set_result(made)
-    return Outcome(recipe.name, recipe.source.version, "unchanged", made=made)
+    """Nothing to do: the promise is kept from the records."""
+    outcome = keep_unchanged(standing, line.shop.records, line.shop.clock)
+    assert outcome.made is not None
+    promises[standing.recipe.name].set_result(outcome.made)
+    return outcome
 
 
 def _build_one(line: _Line, standing: Standing, promises: Mapping[str, Future[Made]]) -> Outcome:

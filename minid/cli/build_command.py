@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import platform
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from minid.cli.folder import add_json_option, load_folder, need_recipes
 from minid.cli.main import error_json, report_error
 from minid.cli.words import format_size, print_json, printable, seconds
+from minid.line.outcome import Outcome, keep_unchanged
 from minid.line.planning import assess, recipe_order
 from minid.line.workshop import open_workshop
-
-if TYPE_CHECKING:
-    from minid.pipeline import Outcome
 
 
 def configure_parser(parser: argparse.ArgumentParser) -> None:
     """Options of `minid build`."""
     parser.add_argument("names", nargs="*", metavar="NAME", help="recipes (default: all)")
-    parser.add_argument(
-        "-f", "--force", action="store_true", help="run every stage of NAME again"
-    )
+    parser.add_argument("-f", "--force", action="store_true", help="run every stage of NAME again")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the build's output")
     add_json_option(parser)
@@ -41,22 +36,26 @@ def execute(arguments: argparse.Namespace) -> int:
     order = recipe_order(folder.recipes, names)
     reporter = make_reporter(quiet=arguments.quiet or arguments.json, verbose=arguments.verbose)
     cancel = threading.Event()
-    with (
-        open_workshop(folder.config, folder.recipes, reporter=reporter, cancel=cancel) as shop,
-    ):
+    with open_workshop(folder.config, folder.recipes, reporter=reporter, cancel=cancel) as shop:
         standings = assess(
             order,
             folder.recipes,
             config=folder.config,
             blobs=shop.blobs,
             records=shop.records,
-            machine=platform.machine(),
+            machine=os.uname().machine,
         )
         forced = names if arguments.force else []
-        from minid.pipeline import build
+        if not forced and all(standing.current for standing in standings.values()):
+            outcomes = {
+                name: keep_unchanged(standing, shop.records, shop.clock)
+                for name, standing in standings.items()
+            }
+        else:
+            from minid.pipeline import build
 
-        with _stop_on_signals(cancel), reporter:
-            outcomes = build(shop, standings, forced=forced)
+            with _stop_on_signals(cancel), reporter:
+                outcomes = build(shop, standings, forced=forced)
     if arguments.json:
         print_json([outcome_json(outcome) for outcome in outcomes.values()])
     else:
@@ -165,5 +164,3 @@ def _print_image(outcome: Outcome) -> None:
         f"  size     {format_size(sizes.unpacked)} unpacked, {format_size(sizes.layers)} layers, "
         f"{format_size(sizes.archive)} archive"
     )
-
-

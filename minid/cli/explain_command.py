@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import platform
+import os
 
 from minid.cli.folder import add_json_option, load_folder, need_recipes
 from minid.cli.store_reader import open_blobs, open_records
@@ -44,7 +44,7 @@ def execute(arguments: argparse.Namespace) -> int:
         config=folder.config,
         blobs=open_blobs(folder.config),
         records=records,
-        machine=platform.machine(),
+        machine=os.uname().machine,
     )
     facts = _facts(name, standings, records)
     if arguments.json:

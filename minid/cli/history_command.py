@@ -69,7 +69,13 @@ def execute(arguments: argparse.Namespace) -> int:
     print_table(
         ("TAG", "AT", "FROM", "TO", "MOVED"),
         [
-            (row.name, row.target, row.from_manifest[7:19] or "-", row.to_manifest[7:19], ago(row.moved))
+            (
+                row.name,
+                row.target,
+                row.from_manifest[7:19] or "-",
+                row.to_manifest[7:19],
+                ago(row.moved),
+            )
             for row in sorted(moves, key=lambda row: -row.moved)
         ],
     )

@@ -18,7 +18,9 @@ from minid.line.workshop import open_workshop
 def configure_parser(parser: argparse.ArgumentParser) -> None:
     """Options of `minid new`."""
     parser.add_argument("url", metavar="URL", help="of a source archive")
-    parser.add_argument("-o", "--output", metavar="FILE", help="default: recipes/NAME.toml; - prints")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="default: recipes/NAME.toml; - prints"
+    )
     parser.add_argument("--archive", type=Path, metavar="FILE", help="the archive, if it is here")
     parser.add_argument("--sha256", metavar="HEX", help="what the archive must be")
 
@@ -53,6 +55,6 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _mirrored(mirrors: tuple[str, ...], url: str) -> Path | None:
     """The archive in a folder among the mirrors, if one has it under the URL's name."""
-    name = url.split("?")[0].rpartition("/")[2]
+    name = url.split("?", maxsplit=1)[0].rpartition("/")[2]
     folders = [Path(mirror.removeprefix("file:")) for mirror in mirrors if mirror[:5] == "file:"]
     return next((folder / name for folder in folders if (folder / name).is_file()), None)

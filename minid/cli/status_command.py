@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import platform
+import os
 
 from minid.cli.folder import add_json_option, load_folder, need_recipes
 from minid.cli.store_reader import open_blobs
@@ -33,7 +33,7 @@ def execute(arguments: argparse.Namespace) -> int:
             config=folder.config,
             blobs=open_blobs(folder.config),
             records=records,
-            machine=platform.machine(),
+            machine=os.uname().machine,
         )
         last = {name: next(iter(records.runs(name, 1)), None) for name in names}
         tags = {row.name: row.manifest for row in records.tags()}
@@ -72,9 +72,7 @@ def _never_built(name: str, version: str) -> dict[str, object]:
     }
 
 
-def _describe(
-    standing: Standing, last: RunRow | None, tags: dict[str, str]
-) -> dict[str, object]:
+def _describe(standing: Standing, last: RunRow | None, tags: dict[str, str]) -> dict[str, object]:
     recipe = standing.recipe
     run = ""
     if last is not None:

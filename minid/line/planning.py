@@ -151,9 +151,7 @@ def _plan_recipe(
     )
 
 
-def _choose(
-    plans: list[Plan], digests: tuple[Digest, ...], blobs: Blobs, records: Records
-) -> int:
+def _choose(plans: list[Plan], digests: tuple[Digest, ...], blobs: Blobs, records: Records) -> int:
     """The archive to build from: one that was built, else one that is here, else the first."""
     if len(plans) == 1:
         return 0
@@ -167,9 +165,7 @@ def _has_base(recipe: Recipe) -> bool:
     return recipe.kind == "image" and recipe.rootfs.base != "scratch"
 
 
-def _is_done(
-    standing: Standing, tags: Mapping[str, str], blobs: Blobs, records: Records
-) -> bool:
+def _is_done(standing: Standing, tags: Mapping[str, str], blobs: Blobs, records: Records) -> bool:
     plan = standing.plan
     if plan is None:
         return False

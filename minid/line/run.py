@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from minid.formats.digest import Digest
 from minid.host.logfile import LogFile
+from minid.line.workshop import Workshop
 from minid.recipe import Recipe
 from minid.store.records import StageRow
-from minid.line.workshop import Workshop
 
 Output = dict[str, object]
 
@@ -75,9 +75,7 @@ class Run:
         with self.timed(stage, key, tools):
             output = make()
             self.shop.blobs.flush()
-            self.shop.records.add_result(
-                key, stage, self.recipe.name, output, self.shop.clock()
-            )
+            self.shop.records.add_result(key, stage, self.recipe.name, output, self.shop.clock())
         return output
 
     def find(self, key: str) -> Output | None:

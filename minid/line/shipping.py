@@ -11,7 +11,7 @@ from minid.formats.oci import architecture_of
 from minid.formats.tree import dump_tree
 from minid.line.making import describe_payload, load_tree
 from minid.line.run import Output, Run, digests, load_json
-from minid.model import CheckReport, CheckResult, Entry, Image, Layer, Tree
+from minid.model import CheckReport, CheckResult, Entry, Image, Layer, Published, Tree
 from minid.recipe import Recipe
 from minid.steps.check import DockerRunner, ImageToCheck, Runner, SandboxRunner, check_image
 from minid.steps.compose import Composed, compose_rootfs
@@ -27,7 +27,7 @@ from minid.steps.image import (
 from minid.steps.layers import layer_key, overlay_trees, read_content, write_layer
 from minid.steps.pack import audit_rootfs
 from minid.steps.plan import STAGE_VERSIONS, OwnFiles, Plan
-from minid.steps.publish import Publication, Published, load_docker, publish_image
+from minid.steps.publish import Publication, load_docker, publish_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +90,7 @@ def compose(run: Run, plan: Plan, packed: Output, files: OwnFiles, base: Below |
     return run.stage("compose", plan.compose, make)
 
 
-def _layers(
-    recipe: Recipe, composed: Composed, flat: bool
-) -> list[tuple[tuple[Entry, ...], str]]:
+def _layers(recipe: Recipe, composed: Composed, flat: bool) -> list[tuple[tuple[Entry, ...], str]]:
     payload = describe_payload(recipe, Tree(composed.payload))
     own = f"minid: rootfs of recipe {recipe.name}"
     if flat:
@@ -108,7 +106,9 @@ def _write_layer(run: Run, entries: tuple[Entry, ...], created_by: str) -> tuple
     blobs, records = run.shop.blobs, run.shop.records
     key = layer_key(entries)
     found = records.result(key)
-    if found and all(blobs.has(Digest.parse(str(found[name]))) for name in ("tree", "digest", "diff_id")):
+    if found and all(
+        blobs.has(Digest.parse(str(found[name]))) for name in ("tree", "digest", "diff_id")
+    ):
         layer = parse_layer(found | {"created_by": created_by})
         return layer, load_tree(run, Digest.parse(str(found["tree"])))
     layer, tree = write_layer(entries, read_content(blobs), blobs, created_by=created_by)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -62,7 +62,7 @@ def open_workshop(
                 records=records,
                 reporter=reporter,
                 clock=clock,
-                machine=platform.machine(),
+                machine=os.uname().machine,
                 cancel=cancel or threading.Event(),
             )
         finally:

@@ -24,7 +24,7 @@ from minid.formats.oci import (
 )
 from minid.host.docker_engine import Archive, engine_answers, load_image, publish_archive
 from minid.host.files import write_file, write_stream
-from minid.model import Image
+from minid.model import Image, Published
 from minid.steps.image import RECIPE_LABEL, dump_image
 from minid.steps.layers import gzip_chunks
 from minid.store.blobs import Blobs
@@ -32,14 +32,6 @@ from minid.store.records import PublicationRow, Records
 
 DOCKER = "docker"
 EXPORT = "export"
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What moved where: `target name`, and what a person should know."""
-
-    moved: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

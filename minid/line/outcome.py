@@ -1,0 +1,55 @@
+"""How a recipe's turn ended, and what is left to do where there is nothing to do.
+
+Kept apart from `minid.pipeline`, so that the command that finds everything up to date, which is
+the one that runs most often, loads none of the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from minid.errors import MinidError
+from minid.formats.digest import Digest
+from minid.line.planning import Standing
+from minid.model import CheckReport, Image, Published
+from minid.steps.plan import Plan
+from minid.store.records import Records
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a finished run hands to recipes that stand on it. `tree` is a blob: the install tree of
+    a library, the root file system of an image."""
+
+    plan: Plan
+    tree: Digest
+    image: Image | None = None
+    report: CheckReport | None = None
+    published: Published | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one recipe ended: `built`, `unchanged`, `failed`, or `skipped` because of another."""
+
+    recipe: str
+    version: str
+    status: str
+    changes: tuple[str, ...] = ()
+    made: Made | None = None
+    stages: Mapping[str, float] | None = None
+    seconds: float = 0.0
+    log: str = ""
+    error: MinidError | None = None
+
+
+def keep_unchanged(standing: Standing, records: Records, clock: Callable[[], float]) -> Outcome:
+    """The outcome of a recipe that is current; the records say that it was asked for."""
+    recipe, plan = standing.recipe, standing.plan
+    assert plan is not None, "a current recipe has a plan"
+    result = records.result(plan.image or plan.compile) or {}
+    made = Made(plan, Digest.parse(str(result["tree"])), standing.image)
+    manifest = str(standing.image.manifest) if standing.image else ""
+    records.record_unchanged(recipe.name, recipe.source.version, manifest, clock())
+    return Outcome(recipe.name, recipe.source.version, "unchanged", made=made)
