@@ -57,4 +57,6 @@ use_local_archives() {
   fi
 }
 
-BUILD_PACKAGES=(python3 python3-venv bubblewrap mmdebstrap runc uidmap ca-certificates)
+BUILD_PACKAGES=(python3 python3-venv bubblewrap mmdebstrap runc uidmap)
+# A machine may have its certificates from elsewhere, where this package could not write.
+[ -e /etc/ssl/certs/ca-certificates.crt ] || BUILD_PACKAGES+=(ca-certificates)
