@@ -6,6 +6,8 @@ import os
 import pwd
 import re
 import shutil
+import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from minid.config import Config
 from minid.errors import HostError, MinidError
 from minid.formats.digest import Digest
 from minid.host import process
+from minid.host.container import Container, ContainerSpec, check_machine, find_runtime
 from minid.host.sandbox import SandboxSpec, build_identity, host_environment, run_sandbox
 from minid.model import Limits
 
@@ -41,7 +44,8 @@ def probe_machine(config: Config) -> tuple[Finding, ...]:
     return (
         _probe_bwrap(),
         _probe_sandbox(config),
-        _probe_program("runc", "checks", needed=config.check.runner == "sandbox"),
+        _probe_runtime(config),
+        _probe_container(config),
         _probe_program("mmdebstrap", "environments", needed=_uses_debian(config)),
         _probe_apt(config),
         _probe_subordinate_ids(),
@@ -83,6 +87,32 @@ def _probe_sandbox(config: Config) -> Finding:
         return Finding("sandbox", True, f"a build ran in one, in {result.seconds:.2f} s")
     got = text.decode(errors="replace").strip() or f"status {result.status}"
     return Finding("sandbox", False, f"expected a closed sandbox, got {got!r}", "see the log above")
+
+
+def _probe_runtime(config: Config) -> Finding:
+    needed = config.check.runner == "sandbox"
+    try:
+        return Finding("runc", True, f"{find_runtime()}, for checks", needed=needed)
+    except HostError as error:
+        return Finding("runc", False, "not on PATH, for checks", error.hint, needed)
+
+
+def _probe_container(config: Config) -> Finding:
+    """Make the namespaces that an image runs in for its checks, without an image."""
+    what, needed = "container", config.check.runner == "sandbox"
+    began = time.monotonic()
+    try:
+        check_machine()
+        with (
+            tempfile.TemporaryDirectory(prefix="minid-doctor-") as cache,
+            Container(ContainerSpec({}, ()), Path(cache)),
+        ):
+            pass
+    except (MinidError, OSError) as error:
+        hint = error.hint if isinstance(error, MinidError) else ""
+        return Finding(what, False, str(error), hint or "user namespaces must be allowed", needed)
+    seconds = time.monotonic() - began
+    return Finding(what, True, f"an empty one was made, in {seconds:.2f} s", needed=needed)
 
 
 def _probe_program(name: str, purpose: str, *, needed: bool = True) -> Finding:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Event
 
-from minid.errors import CheckError, ClosureError
+from minid.errors import CheckError, ClosureError, StoreError
 from minid.formats.digest import Digest, digest_of_json
 from minid.formats.oci import architecture_of
 from minid.formats.tree import dump_tree
@@ -28,6 +30,7 @@ from minid.steps.layers import layer_key, overlay_trees, read_content, write_lay
 from minid.steps.pack import audit_rootfs
 from minid.steps.plan import STAGE_VERSIONS, OwnFiles, Plan
 from minid.steps.publish import Publication, load_docker, publish_image
+from minid.store.blobs import Blobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +178,14 @@ def check(run: Run, made: Image) -> CheckReport:
     ).hex
 
     def make() -> Output:
-        subject = ImageToCheck(
-            name=f"{recipe.name}:{recipe.source.version}",
-            version=recipe.source.version,
-            config=_runtime_part(config),
-            layers=tuple((layer.diff_id, shop.blobs.path(layer.diff_id)) for layer in made.layers),
+        where = make_runner(
+            runner,
+            made,
+            layers=shop.config.paths.layers,
+            blobs=shop.blobs,
+            machine=shop.machine,
         )
-        report = check_image(subject, recipe.checks, _runner(run, made), cancel=shop.cancel)
+        report = check_stored(recipe, made, shop.blobs, where, cancel=shop.cancel)
         for line in report.log:
             run.log.say(f"   {line}")
         if not report.passed:
@@ -196,11 +200,39 @@ def _runtime_part(config: Mapping[str, object]) -> Mapping[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def _runner(run: Run, made: Image) -> Runner:
-    shop = run.shop
-    if shop.config.check.runner == "sandbox":
-        return SandboxRunner(shop.config.paths.layers)
-    return DockerRunner(lambda _: load_docker(made, shop.blobs, shop.machine))
+def check_stored(
+    recipe: Recipe,
+    made: Image,
+    blobs: Blobs,
+    runner: Runner,
+    *,
+    audit: bool = True,
+    cancel: Event | None = None,
+) -> CheckReport:
+    """Run the recipe's smoke tests on an image of the store now; see `check_image`.
+
+    `{version}` in the checks is the image's version. StoreError where a layer is missing.
+    """
+    subject = ImageToCheck(
+        name=f"{made.recipe}:{made.version}",
+        version=made.version,
+        config=_runtime_part(load_json(blobs.read(made.config))),
+        layers=tuple((layer.diff_id, _stored(layer.diff_id, blobs)) for layer in made.layers),
+    )
+    return check_image(subject, recipe.checks, runner, audit=audit, cancel=cancel)
+
+
+def _stored(digest: Digest, blobs: Blobs) -> Path:
+    if not blobs.has(digest):
+        raise StoreError(f"store: expected blob {digest}, got nothing", hint="`minid build` again")
+    return blobs.path(digest)
+
+
+def make_runner(kind: str, made: Image, *, layers: Path, blobs: Blobs, machine: str) -> Runner:
+    """The runner of that name (`sandbox` or `docker`); `layers` is the cache of unpacked layers."""
+    if kind == "sandbox":
+        return SandboxRunner(layers)
+    return DockerRunner(lambda _: load_docker(made, blobs, machine))
 
 
 def _check_error(recipe: Recipe, report: CheckReport) -> CheckError:
