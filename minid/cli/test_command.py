@@ -13,10 +13,12 @@ from minid.cli.store_reader import find_image, open_blobs, open_records
 from minid.cli.words import print_json, printable, seconds
 from minid.errors import CheckError, UsageError
 from minid.line.shipping import check_stored, make_runner
-from minid.model import CheckReport, Image
+from minid.model import CheckReport, CheckResult, Image
 from minid.steps.image import parse_image
 
 _SHOWN_MISSED = 20
+_SHOWN_PAGE = 20
+_SHOWN_OUTPUT = 3
 
 
 def configure_parser(parser: argparse.ArgumentParser) -> None:
@@ -61,13 +63,24 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0 if report.passed else CheckError.exit_code
 
 
+def _shown(result: CheckResult) -> list[str]:
+    """The beginning of a page, the end of a command's output; all of what a failed test saw."""
+    lines = result.detail.splitlines()
+    if not result.passed:
+        return lines
+    if result.name.startswith("exec "):
+        return lines[-_SHOWN_OUTPUT:]
+    more = [f"... ({len(lines) - _SHOWN_PAGE} more lines)"] if len(lines) > _SHOWN_PAGE else []
+    return lines[:_SHOWN_PAGE] + more
+
+
 def _print_report(image: Image, report: CheckReport, *, audit: bool) -> None:
     where = "Docker" if report.runner == "docker" else "the sandbox"
     print(f"{image.recipe} {image.version} in {where}: {str(image.manifest)[:19]}")
     for result in report.results:
         word = "passed" if result.passed else "FAILED"
         print(f"  {printable(result.name)}: {word} in {seconds(result.seconds)}")
-        for line in result.detail.splitlines():
+        for line in _shown(result):
             print(f"    | {printable(line)}")
     if not report.results:
         print("  the recipe has no [[check]], and the image no program to start")
