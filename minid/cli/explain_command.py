@@ -21,7 +21,10 @@ _STAGE_OF = {
     "rootfs": "compose",
     "base": "compose",
     "image": "image",
-    "check": "check",
+    "summary": "image",
+    "license": "image",
+    "homepage": "image",
+    "check": "image",
 }
 _STAGES = ("compile", "pack", "compose", "image", "check", "publish")
 _SHOWN = 100

@@ -50,6 +50,7 @@ class History:
     created_by: str
     comment: str = ""
     empty: bool = False
+    author: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def dump_config(
     if len(filled) != len(layers):
         raise ValueError(f"expected {len(layers)} history entries with a layer, got {len(filled)}")
     moment = rfc3339(created)
-    lines = [_history_json(entry, moment, author) for entry in history]
+    lines = [_history_json(entry, moment) for entry in history]
     if comment:
         lines[-1]["comment"] = comment
     value: dict[str, object] = {
@@ -130,14 +131,14 @@ def dump_config(
     return canonical_json(value)
 
 
-def _history_json(entry: History, moment: str, author: str) -> dict[str, object]:
+def _history_json(entry: History, moment: str) -> dict[str, object]:
     line: dict[str, object] = {"created": moment, "created_by": entry.created_by}
     if entry.comment:
         line["comment"] = entry.comment
     if entry.empty:
         line["empty_layer"] = True
-    elif author:
-        line["author"] = author
+    if entry.author:
+        line["author"] = entry.author
     return line
 
 

@@ -96,6 +96,7 @@ def _base_history(base: Base | None) -> list[History]:
             created_by=str(line.get("created_by", "")),
             comment=str(line.get("comment", "")),
             empty=bool(line.get("empty_layer", False)),
+            author=str(line.get("author", "")),
         )
         for line in (lines if isinstance(lines, list) else [])
         if isinstance(line, dict)
@@ -134,7 +135,9 @@ def build_image(
     table, version = recipe.image, recipe.source.version
     run = derive_run_config(table, run_config_of(base.config) if base else RunConfig())
     history = _base_history(base)
-    history += [History(layer.created_by, layer.comment) for layer in layers]
+    history += [
+        History(layer.created_by, layer.comment, author=table.author) for layer in layers
+    ]
     history += _instructions(table)
     stack = (*(base.layers if base else ()), *layers)
     config = dump_config(

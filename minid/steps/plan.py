@@ -15,7 +15,7 @@ from minid.formats.digest import Digest, canonical_json, digest_of_json
 from minid.recipe import Contents, ImageTable, Recipe, Rootfs
 
 # Raised when a stage's code changes what it makes: results of older code are not used then.
-STAGE_VERSIONS = {"compile": 1, "pack": 1, "compose": 1, "image": 1, "check": 1}
+STAGE_VERSIONS = {"compile": 1, "pack": 1, "compose": 1, "image": 2, "check": 1}
 
 _MAX_OWN_FILE = 64 << 20
 
@@ -123,7 +123,9 @@ def make_plan(
         },
     )
     inputs = {
+        "minid": canonical_json({**STAGE_VERSIONS, "architecture": architecture}).decode(),
         "source.version": version,
+        "source.released": canonical_json(recipe.source.released).decode(),
         "source.archive": str(archive),
         "source.patches": canonical_json(patches).decode(),
         "environment": str(environment),
@@ -165,6 +167,7 @@ def make_plan(
     inputs |= dict(_flatten("rootfs", recipe.rootfs))
     inputs |= {f"rootfs.files:{name}": digest for name, digest in own.items()}
     inputs |= dict(_flatten("image", recipe.image))
+    inputs |= {name: getattr(recipe, name) for name in ("summary", "license", "homepage")}
     inputs |= {"check": canonical_json(_listed(recipe.checks)).decode()}
     inputs |= {"base": base.image if base else "scratch"}
     return Plan(compile_key, pack_key, compose_key, image_key, inputs)
