@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -45,20 +44,54 @@ def write_stream(path: Path, chunks: Iterable[bytes], *, mode: int = 0o644) -> N
     sync_folder(path.parent)
 
 
-def remove_tree(folder: Path) -> None:
-    """Delete `folder` and all below it, also where a build took its own write permissions away.
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-    A folder that is not there is no error. Symlinks are removed, never followed.
+
+def remove_tree(folder: Path) -> None:
+    """Delete `folder` and all below it, however deep, also where a build took its own rights away.
+
+    A folder that is not there is no error. Symlinks are removed, never followed; no process may
+    still be working in the tree.
     """
-    if not folder.exists():
+    try:
+        if not folder.is_symlink():
+            folder.chmod(0o700)
+        root = os.open(folder, _FOLDER)
+    except FileNotFoundError:
         return
-    for directory, names, _files in os.walk(folder):
-        for name in names:
-            path = os.path.join(directory, name)  # noqa: PTH118 (hot loop over build trees)
-            with contextlib.suppress(OSError):
-                if not os.path.islink(path):  # noqa: PTH114
-                    os.chmod(path, 0o700)  # noqa: PTH101
-    shutil.rmtree(folder)
+    # A name that no tree holds on purpose: renaming onto a full folder would fail.
+    prefix = f".gone-{os.urandom(8).hex()}-"
+    moved = 0
+    try:
+        while folders := _remove_files(root):
+            for name in folders:
+                os.chmod(name, 0o700, dir_fd=root)
+                inner = os.open(name, _FOLDER, dir_fd=root)
+                try:
+                    # A tree can be deeper than a path is long or Python recurses: lift what is
+                    # inside to the top instead of going down.
+                    for child in _remove_files(inner):
+                        os.chmod(child, 0o700, dir_fd=inner)
+                        moved += 1
+                        os.rename(child, f"{prefix}{moved}", src_dir_fd=inner, dst_dir_fd=root)
+                finally:
+                    os.close(inner)
+                os.rmdir(name, dir_fd=root)
+    finally:
+        os.close(root)
+    folder.rmdir()
+
+
+def _remove_files(folder: int) -> list[str]:
+    """Unlink all but folders; the names of those."""
+    folders = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+            else:
+                os.unlink(entry.name, dir_fd=folder)
+    return folders
 
 
 @contextlib.contextmanager
