@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from minid.errors import UsageError
@@ -28,9 +29,20 @@ state = "var"
 """
 
 
+# What a draft of `minid new` stands on.
+_BASE = "busybox.toml"
+
+
 def configure_parser(parser: argparse.ArgumentParser) -> None:
     """Options of `minid init`."""
-    parser.add_argument("folder", nargs="?", default=".", type=Path, metavar="DIR")
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        default=".",
+        type=Path,
+        metavar="DIR",
+        help="the folder, made where it is not there (default: this one)",
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -43,9 +55,24 @@ def execute(arguments: argparse.Namespace) -> int:
         )
     try:
         (folder / "recipes").mkdir(parents=True, exist_ok=True)
+        base = folder / "recipes" / _BASE
+        shipped = find_shipped(_BASE)
+        if shipped is not None and not base.exists():
+            write_file(base, shipped.read_bytes())
         write_file(config, _CONFIG.encode())
     except OSError as error:
         raise UsageError(f"{folder}: expected a writable folder, got {error.strerror}") from error
-    print(f"made {config} and {folder / 'recipes'}/")
-    print("next: minid new URL, then minid build")
+    made = f", with {_BASE} for the others to stand on" if base.exists() else ""
+    print(f"made {config} and {folder / 'recipes'}/{made}")
+    go = "" if folder.resolve() == Path.cwd() else f"cd {folder}, "
+    print(f"next: {go}minid new URL of a source archive, minid build NAME")
     return 0
+
+
+def find_shipped(name: str) -> Path | None:
+    """A recipe that comes with minid: in the checkout, or where an installed package keeps data."""
+    places = (
+        Path(__file__).parents[2] / "recipes",
+        Path(sys.prefix) / "share" / "minid" / "recipes",
+    )
+    return next((place / name for place in places if (place / name).is_file()), None)
