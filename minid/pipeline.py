@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from minid.errors import BuildError, MinidError
 from minid.formats.digest import Digest
+from minid.formats.image_record import parse_image
 from minid.host.jobserver import Jobserver
 from minid.host.sandbox import build_identity
 from minid.line import making, shipping
@@ -26,7 +27,6 @@ from minid.line.workshop import Workshop
 from minid.recipe import Recipe
 from minid.recipe_graph import references
 from minid.steps.compile import Workplace
-from minid.steps.image import parse_image
 from minid.steps.plan import Plan, make_plan
 
 

@@ -12,9 +12,9 @@ from minid.cli.folder import add_json_option, load_folder
 from minid.cli.store_reader import find_image, open_blobs, open_records
 from minid.cli.words import print_json, printable, seconds
 from minid.errors import CheckError, UsageError
+from minid.formats.image_record import parse_image
 from minid.line.shipping import check_stored, make_runner
 from minid.model import CheckReport, CheckResult, Image
-from minid.steps.image import parse_image
 
 _SHOWN_MISSED = 20
 _SHOWN_PAGE = 20

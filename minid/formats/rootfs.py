@@ -1,11 +1,16 @@
-"""A root file system under construction: a tree that can be looked up and changed by path."""
+"""A root file system under construction: a tree that can be looked up and changed by path.
+
+Hard links are names of one file, so whatever replaces or removes a file hands its bytes to the
+names that stay.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from minid.errors import ComposeError
-from minid.formats.tree import parents, sort_entries
+from minid.formats.tree import parents, path_key, sort_entries
 from minid.model import Entry, Tree
 
 _MAX_LINKS = 40  # as many as the kernel follows
@@ -14,16 +19,27 @@ _MAX_LINKS = 40  # as many as the kernel follows
 class Rootfs:
     """Entries by path. Paths are image paths: relative, `/`-separated, without `..`.
 
-    Paths given to `place` and `find` may lead through symlinks of the tree itself, which are
-    followed inside the tree, so that `/var/run/x` lands where a program will look for it.
+    A path that may lead through symlinks of the tree goes through `resolve` first, which follows
+    them inside the tree, so that `/var/run/x` lands where a program will look for it.
     """
 
     def __init__(self, entries: Iterable[Entry]) -> None:
-        self._entries = {entry.image_path: entry for entry in entries}
+        self._entries: dict[str, Entry] = {}
+        self._names: dict[str, set[str]] = {}  # a file's path → its hard links
+        for entry in entries:
+            self.lay(entry)
 
     def get(self, image_path: str) -> Entry | None:
         """The entry at exactly this path."""
         return self._entries.get(image_path)
+
+    def file(self, image_path: str) -> Entry | None:
+        """The file at exactly this path, a hard link as the file that it is a name of."""
+        entry = self._entries.get(image_path)
+        if entry is not None and entry.kind == "hardlink":
+            target = self._entries.get(entry.target)
+            entry = None if target is None else replace(target, image_path=image_path)
+        return entry if entry is not None and entry.kind == "file" else None
 
     def resolve(self, image_path: str, *, follow_last: bool) -> str:
         """The path after following symlinks inside the tree; ComposeError for a loop."""
@@ -72,7 +88,7 @@ class Rootfs:
                     f"got a {existing.kind}"
                 )
         self._check_kind(entry, where)
-        self._entries[entry.image_path] = entry
+        self.lay(entry)
         return [*added, entry]
 
     def _check_kind(self, entry: Entry, where: str) -> None:
@@ -85,11 +101,50 @@ class Rootfs:
             hint="list the path in rootfs.remove first, or choose another",
         )
 
+    def lay(self, entry: Entry) -> None:
+        """Put an entry over whatever has its path, as an upper layer does."""
+        self._bequeath(self._take(entry.image_path))
+        self._entries[entry.image_path] = entry
+        if entry.kind == "hardlink":
+            self._names.setdefault(entry.target, set()).add(entry.image_path)
+
     def remove(self, image_path: str) -> list[Entry]:
         """Take an entry and all below it away; what was taken."""
         paths = [*self.children(image_path), image_path]
-        return [self._entries.pop(path) for path in paths if path in self._entries]
+        taken = [entry for entry in map(self._take, paths) if entry is not None]
+        for entry in taken:
+            self._bequeath(entry)
+        return taken
+
+    def _take(self, image_path: str) -> Entry | None:
+        entry = self._entries.pop(image_path, None)
+        if entry is not None and entry.kind == "hardlink":
+            self._names.get(entry.target, set()).discard(image_path)
+        return entry
+
+    def _bequeath(self, entry: Entry | None) -> None:
+        """Make the first remaining name of a file that went the file itself."""
+        names = self._names.pop(entry.image_path, None) if entry else None
+        if not entry or not names or entry.kind != "file":
+            return
+        heir, *others = sorted(names, key=path_key)
+        self._entries[heir] = replace(entry, image_path=heir)
+        for name in others:
+            self._entries[name] = replace(self._entries[name], target=heir)
+        self._names[heir] = set(others)
 
     def tree(self) -> Tree:
         """The tree as it stands."""
         return Tree(sort_entries(self._entries.values()))
+
+
+def overlay_trees(*trees: Tree) -> Tree:
+    """What the layers show together, a later one in front of an earlier one.
+
+    A file of a lower layer that is covered keeps its bytes under its other names.
+    """
+    root = Rootfs(())
+    for tree in trees:
+        for entry in tree.entries:
+            root.lay(entry)
+    return root.tree()

@@ -135,4 +135,3 @@ class TarWriter:
     def close(self) -> None:
         """Write the end-of-archive marker: two blocks of zeros, no record padding."""
         self._put(bytes(2 * BLOCK))
-

@@ -16,10 +16,10 @@ from urllib.parse import quote
 
 from minid.errors import PublishError
 from minid.formats.digest import Digest
+from minid.formats.image_record import RECIPE_LABEL
 from minid.host import netprobe
 
 DEFAULT_SOCKET = "/var/run/docker.sock"
-RECIPE_LABEL = "org.minid.recipe"
 REQUEST_TIMEOUT_S = 30.0
 LOAD_TIMEOUT_S = 600.0
 MAX_LOOKED_AT = 24

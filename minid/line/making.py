@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from minid.errors import HostError
 from minid.formats.digest import Digest
+from minid.formats.gzip_stream import COMPRESSION
 from minid.formats.tree import dump_tree, parse_tree
 from minid.host.environment import make_environment
 from minid.host.strip import strip_files
@@ -18,9 +19,9 @@ from minid.model import Archive, Environment, Tree
 from minid.recipe import Recipe
 from minid.steps.compile import Workplace, compile_source
 from minid.steps.fetch import fetch_archive
-from minid.steps.layers import COMPRESSION, read_content, store_tree
 from minid.steps.pack import pack_payload
 from minid.steps.plan import OwnFiles, Plan, nsswitch_text
+from minid.store.contents import read_content, store_tree
 
 # What a closure may take from the machine itself: programs and libraries, nobody's files.
 _HOST_SYSTEM = ("usr", "lib", "lib32", "lib64", "bin", "sbin", "etc/ld.so.conf", "etc/ld.so.conf.d")

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from minid.config import Config
 from minid.errors import ConfigError, RecipeError
 from minid.formats.digest import Digest
+from minid.formats.image_record import parse_image
 from minid.host.environment import find_environment
 from minid.model import Environment, Image
 from minid.recipe import Recipe, tag_names
 from minid.recipe_graph import references
-from minid.steps.image import parse_image
 from minid.steps.plan import OwnFiles, Plan, changed_inputs, load_own_files, make_plan
 from minid.steps.publish import pending_targets
 from minid.store.blobs import Blobs

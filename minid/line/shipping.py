@@ -9,7 +9,9 @@ from threading import Event
 
 from minid.errors import CheckError, ClosureError, StoreError
 from minid.formats.digest import Digest, digest_of_json
+from minid.formats.image_record import dump_image, dump_layer, parse_layer
 from minid.formats.oci import architecture_of
+from minid.formats.rootfs import overlay_trees
 from minid.formats.tree import dump_tree
 from minid.line.making import describe_payload, load_tree
 from minid.line.run import Output, Run, digests, load_json
@@ -21,15 +23,13 @@ from minid.steps.image import (
     Base,
     build_image,
     check_budget,
-    dump_image,
-    dump_layer,
-    parse_layer,
     run_config_of,
 )
-from minid.steps.layers import layer_key, overlay_trees, read_content, write_layer
+from minid.steps.layers import layer_key, write_layer
 from minid.steps.pack import audit_rootfs
 from minid.steps.plan import STAGE_VERSIONS, OwnFiles, Plan
 from minid.steps.publish import Publication, load_docker, publish_image
+from minid.store.contents import read_content
 from minid.store.blobs import Blobs
 
 

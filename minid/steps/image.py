@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from minid.errors import ImageError
 from minid.formats.archive import archive_size, list_members
-from minid.formats.digest import Digest
+from minid.formats.image_record import RECIPE_LABEL
 from minid.formats.oci import (
     CONFIG_TYPE,
     Descriptor,
@@ -22,8 +22,6 @@ from minid.model import Image, Layer, Sizes, Tree
 from minid.recipe import ImageTable, Recipe, expand, tag_names
 from minid.store.blobs import Blobs
 
-# The label by which minid knows its own images, in an engine that others use too.
-RECIPE_LABEL = "org.minid.recipe"
 _DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -135,9 +133,7 @@ def build_image(
     table, version = recipe.image, recipe.source.version
     run = derive_run_config(table, run_config_of(base.config) if base else RunConfig())
     history = _base_history(base)
-    history += [
-        History(layer.created_by, layer.comment, author=table.author) for layer in layers
-    ]
+    history += [History(layer.created_by, layer.comment, author=table.author) for layer in layers]
     history += _instructions(table)
     stack = (*(base.layers if base else ()), *layers)
     config = dump_config(
@@ -193,63 +189,4 @@ def check_budget(recipe: Recipe, sizes: Sizes, tree: Tree) -> None:
         f"{recipe.file}: image.budget: expected at most {format_size(budget)} unpacked, "
         f"got {format_size(sizes.unpacked)}",
         hint=f"the largest files: {largest}",
-    )
-
-
-def dump_image(image: Image) -> dict[str, object]:
-    """`image` as plain JSON values, for the records."""
-    return {
-        "recipe": image.recipe,
-        "version": image.version,
-        "manifest": str(image.manifest),
-        "config": str(image.config),
-        "created": image.created,
-        "tags": list(image.tags),
-        "sizes": {
-            "unpacked": image.sizes.unpacked,
-            "layers": image.sizes.layers,
-            "archive": image.sizes.archive,
-        },
-        "layers": [dump_layer(layer) for layer in image.layers],
-    }
-
-
-def dump_layer(layer: Layer) -> dict[str, object]:
-    """`layer` as plain JSON values."""
-    return {
-        "diff_id": str(layer.diff_id),
-        "digest": str(layer.digest),
-        "size": layer.size,
-        "unpacked_size": layer.unpacked_size,
-        "created_by": layer.created_by,
-        "comment": layer.comment,
-    }
-
-
-def parse_layer(value: Mapping[str, object]) -> Layer:
-    """Read what `dump_layer` wrote."""
-    return Layer(
-        diff_id=Digest.parse(str(value["diff_id"])),
-        digest=Digest.parse(str(value["digest"])),
-        size=int(str(value["size"])),
-        unpacked_size=int(str(value["unpacked_size"])),
-        created_by=str(value["created_by"]),
-        comment=str(value["comment"]),
-    )
-
-
-def parse_image(value: Mapping[str, object]) -> Image:
-    """Read what `dump_image` wrote."""
-    sizes, layers, tags = value["sizes"], value["layers"], value["tags"]
-    if not isinstance(sizes, dict) or not isinstance(layers, list) or not isinstance(tags, list):
-        raise ValueError("expected an image of the records")
-    return Image(
-        recipe=str(value["recipe"]),
-        version=str(value["version"]),
-        manifest=Digest.parse(str(value["manifest"])),
-        config=Digest.parse(str(value["config"])),
-        layers=tuple(parse_layer(layer) for layer in layers),
-        sizes=Sizes(**sizes),
-        tags=tuple(str(tag) for tag in tags),
-        created=int(str(value["created"])),
     )

@@ -6,69 +6,13 @@ compressor is pinned: zlib at level 9, no name, mtime 0. What was used is part o
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable
 
-from minid.formats.digest import Digest, digest_of_json
-from minid.formats.tar import TarWriter
-from minid.formats.tree import path_key
-from minid.model import Content, Entry, Layer, Tree
+from minid.formats.digest import digest_of_json
+from minid.formats.gzip_stream import COMPRESSION, gzip_chunks
+from minid.model import Entry, Layer, Tree
 from minid.store.blobs import Blobs
-
-COMPRESSION = f"zlib {zlib.ZLIB_RUNTIME_VERSION} level 9"
-Read = Callable[[Content], bytes]
-
-
-def read_content(blobs: Blobs) -> Read:
-    """A function that gives a file's bytes, from memory or from the store."""
-
-    def read(content: Content) -> bytes:
-        if content.data is not None:
-            return content.data
-        if content.blob is None:
-            raise ValueError("expected content with data or a blob, got neither")
-        return blobs.read_range(content.blob, content.offset, content.size)
-
-    return read
-
-
-def gzip_chunks(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """RFC 1952 with a fixed header: deflate, no name, mtime 0, maximum compression, unknown OS."""
-    compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9)
-    checksum = size = 0
-    yield b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
-    for chunk in chunks:
-        checksum = zlib.crc32(chunk, checksum)
-        size += len(chunk)
-        yield compressor.compress(chunk)
-    yield compressor.flush()
-    yield checksum.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
-
-
-def store_tree(entries: Iterable[Entry], read: Read, blobs: Blobs) -> tuple[Digest, Tree]:
-    """Write entries as one tar blob; its digest, and the entries pointing into it.
-
-    The entries must be sorted. Every file's bytes are checked against its content's digest.
-    """
-    placed: list[Entry] = []
-    with blobs.receive() as sink:
-        writer = TarWriter(sink.write)
-        for entry in entries:
-            data = read(entry.content) if entry.content else b""
-            if entry.content and Digest.of(data) != entry.content.digest:
-                raise ValueError(f"{entry.image_path}: expected {entry.content.digest}")
-            offset = writer.add(entry, (data,) if data else ())
-            content = entry.content and replace(entry.content, offset=offset, data=None)
-            placed.append(replace(entry, content=content))
-        writer.close()
-        digest = sink.commit()
-    return digest, Tree(
-        tuple(
-            replace(entry, content=replace(entry.content, blob=digest)) if entry.content else entry
-            for entry in placed
-        )
-    )
+from minid.store.contents import Read, store_tree
 
 
 def layer_key(entries: Iterable[Entry]) -> str:
@@ -99,9 +43,3 @@ def write_layer(
         ),
         tree,
     )
-
-
-def overlay_trees(*trees: Tree) -> Tree:
-    """What the layers show together, a later one in front of an earlier one."""
-    entries = {entry.image_path: entry for tree in trees for entry in tree.entries}
-    return Tree(tuple(sorted(entries.values(), key=lambda entry: path_key(entry.image_path))))

@@ -15,6 +15,7 @@ from minid.config import Publishing
 from minid.errors import PublishError
 from minid.formats.archive import iterate_archive, list_members
 from minid.formats.digest import Digest
+from minid.formats.gzip_stream import gzip_chunks
 from minid.formats.oci import (
     LAYOUT_FILE,
     MANIFEST_TYPE,
@@ -25,8 +26,6 @@ from minid.formats.oci import (
 from minid.host.docker_engine import Archive, engine_answers, load_image, publish_archive
 from minid.host.files import write_file, write_stream
 from minid.model import Image, Published
-from minid.steps.image import RECIPE_LABEL, dump_image
-from minid.steps.layers import gzip_chunks
 from minid.store.blobs import Blobs
 from minid.store.records import PublicationRow, Records
 
@@ -52,9 +51,9 @@ def export_name(name: str) -> str:
 def pending_targets(publishing: Publishing, records: Records, image: Image) -> tuple[str, ...]:
     """The targets besides the store that lack the image now. Quick: one ping of the engine."""
     pending = []
-    if publishing.docker != "off" and not _published(records, DOCKER, image):
-        if publishing.docker == "on" or engine_answers():
-            pending.append(DOCKER)
+    wanted = publishing.docker != "off" and not _published(records, DOCKER, image)
+    if wanted and (publishing.docker == "on" or engine_answers()):
+        pending.append(DOCKER)
     folder = publishing.export
     if folder is not None:
         files = all((folder / export_name(name)).is_file() for name in image.tags)
@@ -138,7 +137,6 @@ def _publish_docker(image: Image, blobs: Blobs, machine: str) -> tuple[list[str]
         image_id=image.config,
         layers=_layer_pairs(image),
         names=image.tags,
-        label=RECIPE_LABEL,
     )
 
 

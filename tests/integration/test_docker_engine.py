@@ -16,6 +16,7 @@ import pytest
 
 from minid.errors import CheckError, PublishError
 from minid.formats.digest import Digest
+from minid.formats.image_record import RECIPE_LABEL
 from minid.host import docker_engine
 from minid.host.docker_container import OWNER_LABEL, DockerContainer, fetch_page
 from minid.recipe import Check
@@ -32,7 +33,6 @@ from tests.support.tiny_image import (
 )
 
 pytestmark = pytest.mark.integration
-LABEL = docker_engine.RECIPE_LABEL
 SERVE = ["/bin/tool", "serve", "0.0.0.0", "80", "200", "hello engine"]
 
 
@@ -70,7 +70,7 @@ def docker(*arguments: str) -> str:
 
 
 def archive(tars: Iterable[bytes], *cmd: str, label: bool = True) -> TinyArchive:
-    labels = {"Labels": {LABEL: "tiny"}} if label else {}
+    labels = {"Labels": {RECIPE_LABEL: "tiny"}} if label else {}
     return TinyArchive.make(tars, {"Cmd": list(cmd) or SERVE, **labels})
 
 

@@ -1,0 +1,51 @@
+"""The bytes of a tree's files: reading them from the store, and writing a tree as one tar blob."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from minid.formats.digest import Digest
+from minid.formats.tar import TarWriter
+from minid.model import Content, Entry, Tree
+from minid.store.blobs import Blobs
+
+Read = Callable[[Content], bytes]
+
+
+def read_content(blobs: Blobs) -> Read:
+    """A function that gives a file's bytes, from memory or from the store."""
+
+    def read(content: Content) -> bytes:
+        if content.data is not None:
+            return content.data
+        if content.blob is None:
+            raise ValueError("expected content with data or a blob, got neither")
+        return blobs.read_range(content.blob, content.offset, content.size)
+
+    return read
+
+
+def store_tree(entries: Iterable[Entry], read: Read, blobs: Blobs) -> tuple[Digest, Tree]:
+    """Write entries as one tar blob; its digest, and the entries pointing into it.
+
+    The entries must be sorted. Every file's bytes are checked against its content's digest.
+    """
+    placed: list[Entry] = []
+    with blobs.receive() as sink:
+        writer = TarWriter(sink.write)
+        for entry in entries:
+            data = read(entry.content) if entry.content else b""
+            if entry.content and Digest.of(data) != entry.content.digest:
+                raise ValueError(f"{entry.image_path}: expected {entry.content.digest}")
+            offset = writer.add(entry, (data,) if data else ())
+            content = entry.content and replace(entry.content, offset=offset, data=None)
+            placed.append(replace(entry, content=content))
+        writer.close()
+        digest = sink.commit()
+    return digest, Tree(
+        tuple(
+            replace(entry, content=replace(entry.content, blob=digest)) if entry.content else entry
+            for entry in placed
+        )
+    )
