@@ -61,6 +61,33 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True)
+class Composed:
+    """A root file system as layers. `payload` and `own` lie on the base in this order.
+
+    `flatten` is true where the recipe removed something of the base: layers only add here, without
+    whiteouts, so the image then gets one layer of its own with everything.
+    """
+
+    tree: Tree
+    payload: tuple[Entry, ...]
+    own: tuple[Entry, ...]
+    flatten: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What commands did to a root file system.
+
+    `entries`, sorted, are new or were touched, and may be as they were before. Each file with
+    several names is there once as a file, with hard links to it. `deleted` are the image paths that
+    were there and are not.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    deleted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Archive:
     """An upstream archive in the store. `origin` is the URL that gave it, or `store`.
 

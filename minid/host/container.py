@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, Self
 
 from minid import errors
 from minid.errors import CheckError, HostError
@@ -121,7 +121,7 @@ class Container:
         self._child: subprocess.Popen[bytes] | None = None
         self._group: cgroup.MemoryGroup | None = None
 
-    def __enter__(self) -> Container:
+    def __enter__(self) -> Self:
         mapping = idmap.plan_mapping()
         job = self._job(mapping)
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -22,6 +22,8 @@ from minid.host.layer_folder import copy_some, remove_tree
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    _Links = dict[tuple[int, int], str]
+
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_IN_ROOT = 2, 16
 _OPTION_BYTES = 4096
 _SYS_OPENAT2 = 437  # the same number on every architecture
@@ -62,10 +64,14 @@ def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -
     launch.check(done, f"mount {kind} on {target}")
 
 
-def lay_root(layers: Sequence[str], work: str, target: str) -> str:
+def lay_root(
+    layers: Sequence[str], work: str, target: str, *, copied: bool = False, linked: bool = True
+) -> str:
     """Make `target` a writable root of the layer folders, lowest first; says how it was done.
 
-    `work` is an empty folder for what gets written.
+    `work` is an empty folder for what gets written. `copied` lays a copy also where an overlay
+    could be had. Without `linked` a copy has no hard links: writing to one name leaves the others
+    alone there, as it does in an overlay.
     """
     upper, scratch = f"{work}/upper", f"{work}/work"
     for folder in (upper, scratch, target):
@@ -74,6 +80,8 @@ def lay_root(layers: Sequence[str], work: str, target: str) -> str:
     os.chmod(upper, stat.S_IMODE(shown.st_mode))
     lower = ":".join(reversed(layers))
     try:
+        if copied:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
         # Without user xattrs overlay could not make a folder anew that a lower layer has.
         os.setxattr(upper, "user.minid", b"")
         os.removexattr(upper, "user.minid")
@@ -82,24 +90,27 @@ def lay_root(layers: Sequence[str], work: str, target: str) -> str:
         return "overlay"
     except OSError:
         for layer in layers:
-            copy_tree(layer, target)
+            copy_tree(layer, target, linked=linked)
         return "copy"
 
 
-def copy_tree(source: str, target: str) -> None:
-    """Copy a tree over another with owners, modes, times and hard links; files replace files."""
-    links: dict[tuple[int, int], str] = {}
+def copy_tree(source: str, target: str, *, linked: bool = True) -> None:
+    """Copy a tree over another with owners, modes and times; files replace files.
+
+    Hard links stay such, or become files of their own when not `linked`.
+    """
+    links: _Links | None = {} if linked else None
     _copy_folder(source, target, links)
 
 
-def _copy_folder(source: str, target: str, links: dict[tuple[int, int], str]) -> None:
+def _copy_folder(source: str, target: str, links: _Links | None) -> None:
     with os.scandir(source) as entries:
         for entry in entries:
             _copy_entry(entry, f"{target}/{entry.name}", links)
     _copy_looks(source, target, os.lstat(source))
 
 
-def _copy_entry(entry: os.DirEntry[str], target: str, links: dict[tuple[int, int], str]) -> None:
+def _copy_entry(entry: os.DirEntry[str], target: str, links: _Links | None) -> None:
     seen = entry.stat(follow_symlinks=False)
     folder = entry.is_dir(follow_symlinks=False)
     _make_room(target, folder)
@@ -108,7 +119,7 @@ def _copy_entry(entry: os.DirEntry[str], target: str, links: dict[tuple[int, int
             os.mkdir(target)
         _copy_folder(entry.path, target, links)
         return
-    known = links.get((seen.st_dev, seen.st_ino))
+    known = links.get((seen.st_dev, seen.st_ino)) if links else None
     if known:
         os.link(known, target, follow_symlinks=False)
         return
@@ -117,7 +128,7 @@ def _copy_entry(entry: os.DirEntry[str], target: str, links: dict[tuple[int, int
     else:
         _copy_bytes(entry.path, target)
     _copy_looks(entry.path, target, seen)
-    if seen.st_nlink > 1:
+    if links is not None and seen.st_nlink > 1:
         links[seen.st_dev, seen.st_ino] = target
 
 

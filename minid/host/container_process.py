@@ -42,15 +42,19 @@ class Capture:
 class Process:
     """A running `argv`; `pid_file` is where the runtime writes the pid of the contained process.
 
-    `exit_code` is None while it runs, and 128 plus the signal for one that was killed.
+    `exit_code` is None while it runs, and 128 plus the signal for one that was killed. Its output
+    goes to the descriptor `output`, which stays the caller's, or without one into `capture`.
     """
 
-    def __init__(self, argv: list[str], pid_file: str, name: str) -> None:
+    def __init__(
+        self, argv: list[str], pid_file: str, name: str, output: int | None = None
+    ) -> None:
         self.name, self._pid_file = name, pid_file
         self.capture = Capture()
         self.exit_code: int | None = None
-        self._output, incoming = os.pipe()
-        os.set_blocking(self._output, False)
+        self._output, incoming = os.pipe() if output is None else (-1, os.dup(output))
+        if output is None:
+            os.set_blocking(self._output, False)
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
             (os.POSIX_SPAWN_DUP2, incoming, 1),

@@ -1,7 +1,8 @@
 """Pid 1 of a check's namespace: starts containers of one image and answers requests about them.
 
 Requests and replies are single JSON messages on a SOCK_SEQPACKET socket, one request at a time:
-start, status, exec, socket, libraries, audit; cached and remove are about the layer cache. A
+start, status, exec, socket, libraries, audit; cached and remove are about the layer cache; command
+and capture about one root file system that commands change, see `container_commands`. A
 container is a bundle run by an OCI runtime that inherits this process's user and network
 namespace. See `container_init` for what came before.
 """
@@ -22,11 +23,12 @@ from typing import TYPE_CHECKING, Any
 from minid.errors import ImageError, MinidError
 from minid.formats import runtime_spec
 from minid.host import container_fs, layer_folder
+from minid.host.container_commands import CommandSpace
 from minid.host.container_process import Process
 from minid.host.file_audit import FileAudit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 MAX_MESSAGE = 1 << 20
 MAX_LISTED = 400
@@ -53,6 +55,8 @@ class Server:
         self._layers = [f"{job['shelf']}/layers/{layer['id']}" for layer in job["layers"]]
         self._main: Process | None = None
         self._exec: _Exec | None = None
+        self._space: CommandSpace | None = None
+        self._command: Process | None = None
         self._bundles = 0
         self._how = ""
 
@@ -62,12 +66,16 @@ class Server:
             self._wait()
             if self._exec is not None:
                 self._advance(self._exec)
+            if self._command is not None and self._command.exit_code is not None:
+                self._reply({"exit_code": self._command.exit_code})
+                self._command = None
 
     def _wait(self) -> None:
         """Until a request, output or an end; requests are answered here."""
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
-        processes = [p for p in (self._main, self._exec and self._exec.process) if p]
+        every = (self._main, self._exec and self._exec.process, self._command)
+        processes = [process for process in every if process]
         for process in processes:
             process.register(poll)
         ready = dict(poll.poll(self._patience_ms()))
@@ -96,6 +104,8 @@ class Server:
             "audit": self._audit,
             "cached": self._cached,
             "remove": self._remove,
+            "command": self._start_command,
+            "capture": self._capture,
         }
         try:
             reply = handlers[request["do"]](request)
@@ -197,11 +207,14 @@ class Server:
         bundle = f"{self._work}/{name}"
         os.mkdir(bundle)
         self._write_bundle(bundle, tuple(argv), listener)
+        return self._run_bundle(bundle, name)
+
+    def _run_bundle(self, bundle: str, name: str, output: int | None = None) -> Process:
         pid_file = f"{bundle}/pid"
         command = self._runtime(
             "run", "--no-new-keyring", "--bundle", bundle, "--pid-file", pid_file, name
         )
-        return Process(command, pid_file, name)
+        return Process(command, pid_file, name, output)
 
     def _enter(self, main: Process, argv: list[str]) -> Process:
         """A command in the running container."""
@@ -251,6 +264,36 @@ class Server:
             with open(f"{bundle}/{name}", "w") as file:
                 file.write(text)
         return [(f"{bundle}/{name}", f"/etc/{name}") for name in texts]
+
+    def _start_command(self, request: dict[str, Any]) -> None:
+        """Begin a command in the root that all share; its output goes down a pipe at once, its exit
+        code is a message of its own later."""
+        if self._space is None:
+            folder = f"{self._work}/commands"
+            self._space = CommandSpace(self._layers, folder, copied=request["copied"])
+        self._space.write_config(request["argv"], request["environ"], self._job["hostname"])
+        self._bundles += 1
+        with self._pipe() as incoming:
+            name = f"c{self._bundles}"
+            self._command = self._run_bundle(self._space.folder, name, incoming)
+
+    def _capture(self, _request: dict[str, Any]) -> None:
+        """What the commands changed, down a pipe."""
+        assert self._space is not None
+        changes = self._space.find_changes(self._job["scratch_bytes"])
+        with self._pipe() as incoming:
+            self._space.send(changes, incoming)
+
+    @contextlib.contextmanager
+    def _pipe(self) -> Iterator[int]:
+        """The writing end of a pipe whose reading end the other side gets."""
+        outgoing, incoming = os.pipe()
+        socket.send_fds(self._control, [b'{"fds": 1}'], [outgoing])
+        os.close(outgoing)
+        try:
+            yield incoming
+        finally:
+            os.close(incoming)
 
     def _libraries(self, _request: dict[str, Any]) -> dict[str, Any]:
         return {"libraries": sorted(mapped_files())[:MAX_LISTED]}

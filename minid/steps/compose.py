@@ -7,31 +7,17 @@ later takes owners and modes from the entries.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from minid.errors import ComposeError
 from minid.formats.accounts import Accounts, add_accounts
 from minid.formats.droplist import match_paths
 from minid.formats.rootfs import Rootfs as Root
 from minid.formats.tree import parents, sort_entries
-from minid.model import Content, Entry, Tree
+from minid.model import Composed, Content, Entry, Tree
 from minid.recipe import Directory, Edit, File, Recipe, expand
 
 Read = Callable[[Content], bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Composed:
-    """A root file system as layers. `payload` and `own` lie on the base in this order.
-
-    `flatten` is true where the recipe removed something of the base: layers only add here, without
-    whiteouts, so the image then gets one layer of its own with everything.
-    """
-
-    tree: Tree
-    payload: tuple[Entry, ...]
-    own: tuple[Entry, ...]
-    flatten: bool
 
 
 def compose_rootfs(
