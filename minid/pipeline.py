@@ -9,34 +9,73 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Collection, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from minid.errors import BuildError, MinidError
 from minid.formats.digest import Digest
 from minid.formats.image_record import parse_image
-from minid.host.jobserver import Jobserver
-from minid.host.sandbox import build_identity
-from minid.line import making, shipping
+from minid.line import shipping
+from minid.line.checking import check
 from minid.line.outcome import Made, Outcome, keep_unchanged
 from minid.line.planning import Standing
-from minid.line.run import Run, open_run
+from minid.line.promise import Promise
+from minid.line.run import Output, Run, open_run
 from minid.line.shipping import Below
 from minid.line.workshop import Workshop
+from minid.model import Environment
 from minid.recipe import Recipe
 from minid.recipe_graph import references
-from minid.steps.compile import Workplace
 from minid.steps.plan import Plan, make_plan
 
+if TYPE_CHECKING:
+    from minid.steps.compile import Workplace
 
-@dataclass(frozen=True, slots=True)
+_MakePlan = Callable[[Digest, Plan | None], Plan]
+
+
 class _Line:
-    """What every run of one `build` shares."""
+    """What every run of one `build` shares. Use as a context manager.
 
-    shop: Workshop
-    workplace: Workplace
-    forced: frozenset[str]
+    What compiling needs is loaded by the first recipe that compiles: an edit of a file is to be
+    an image sooner than that.
+    """
+
+    def __init__(self, shop: Workshop, forced: frozenset[str]) -> None:
+        self.shop = shop
+        self.forced = forced
+        self._lock = threading.Lock()
+        self._workplace: Workplace | None = None
+
+    def __enter__(self) -> _Line:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._workplace is not None:
+            self._workplace.jobserver.close()
+
+    def workplace(self) -> Workplace:
+        """Where this build's recipes are compiled, one for all of them."""
+        with self._lock:
+            if self._workplace is None:
+                self._workplace = _open_workplace(self.shop)
+            return self._workplace
+
+
+def _open_workplace(shop: Workshop) -> Workplace:
+    from minid.host.jobserver import Jobserver
+    from minid.host.sandbox import build_identity
+    from minid.steps.compile import Workplace
+
+    settings = shop.config.build
+    return Workplace(
+        jobs_folder=shop.config.paths.jobs,
+        identity=build_identity(settings.user),
+        jobserver=Jobserver(settings.jobs or len(os.sched_getaffinity(0))),
+        limits=settings.limits,
+        slots=threading.BoundedSemaphore(settings.parallel),
+        cancel=shop.cancel,
+    )
 
 
 def build(
@@ -50,43 +89,44 @@ def build(
     A recipe that fails does not stop the others, only those that stand on it. Recipes named in
     `forced` run every stage again, whatever the store has.
     """
-    settings = shop.config.build
-    jobserver = Jobserver(settings.jobs or len(os.sched_getaffinity(0)))
-    workplace = Workplace(
-        jobs_folder=shop.config.paths.jobs,
-        identity=build_identity(settings.user),
-        jobserver=jobserver,
-        limits=settings.limits,
-        slots=threading.BoundedSemaphore(settings.parallel),
-        cancel=shop.cancel,
-    )
-    line = _Line(shop, workplace, frozenset(forced))
-    promises: dict[str, Future[Made]] = {name: Future() for name in standings}
+    promises: dict[str, Promise[Made]] = {name: Promise() for name in standings}
+    outcomes: dict[str, Promise[Outcome]] = {name: Promise() for name in standings}
+    with _Line(shop, frozenset(forced)) as line:
+        threads = []
+        for name, standing in standings.items():
+            if standing.current and name not in forced:
+                outcomes[name].keep(_keep(line, standing, promises))
+                continue
+            words = (line, standing, promises, outcomes[name])
+            threads.append(threading.Thread(target=_take_turn, args=words, name=f"recipe {name}"))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    return {name: outcome.result() for name, outcome in outcomes.items()}
+
+
+def _take_turn(
+    line: _Line,
+    standing: Standing,
+    promises: Mapping[str, Promise[Made]],
+    outcome: Promise[Outcome],
+) -> None:
     try:
-        with ThreadPoolExecutor(len(standings), "recipe") as threads:
-            outcomes = {
-                name: threads.submit(
-                    _keep if standing.current and name not in forced else _build_one,
-                    line,
-                    standing,
-                    promises,
-                )
-                for name, standing in standings.items()
-            }
-            return {name: outcome.result() for name, outcome in outcomes.items()}
-    finally:
-        jobserver.close()
+        outcome.keep(_build_one(line, standing, promises))
+    except BaseException as error:
+        outcome.fail(error)
 
 
-def _keep(line: _Line, standing: Standing, promises: Mapping[str, Future[Made]]) -> Outcome:
+def _keep(line: _Line, standing: Standing, promises: Mapping[str, Promise[Made]]) -> Outcome:
     """Nothing to do: the promise is kept from the records."""
     outcome = keep_unchanged(standing, line.shop.records, line.shop.clock)
     assert outcome.made is not None
-    promises[standing.recipe.name].set_result(outcome.made)
+    promises[standing.recipe.name].keep(outcome.made)
     return outcome
 
 
-def _build_one(line: _Line, standing: Standing, promises: Mapping[str, Future[Made]]) -> Outcome:
+def _build_one(line: _Line, standing: Standing, promises: Mapping[str, Promise[Made]]) -> Outcome:
     """One recipe's run; keeps or breaks its promise to those that stand on it."""
     recipe, shop = standing.recipe, line.shop
     promise = promises[recipe.name]
@@ -102,14 +142,14 @@ def _build_one(line: _Line, standing: Standing, promises: Mapping[str, Future[Ma
             manifest = str(made.image.manifest) if made.image else ""
             shop.records.finish_run(run.id, recipe.name, manifest, made.plan.inputs, shop.clock())
     except BaseException as error:
-        promise.set_exception(error)
+        promise.fail(error)
         if not isinstance(error, MinidError):
             raise
         status = "skipped" if isinstance(error, BelowFailedError) else "failed"
         seconds = time.monotonic() - begin
         version = recipe.source.version
         return Outcome(recipe.name, version, status, changes, None, {}, seconds, log, error)
-    promise.set_result(made)
+    promise.keep(made)
     seconds = time.monotonic() - begin
     version = recipe.source.version
     return Outcome(recipe.name, version, "built", changes, made, run.seconds, seconds, log)
@@ -129,13 +169,13 @@ def _reason(line: _Line, standing: Standing) -> str:
     return f"missing at {', '.join(standing.pending)}" if standing.pending else "asked"
 
 
-def run_line(line: _Line, run: Run, standing: Standing, below: Mapping[str, Future[Made]]) -> Made:
+def run_line(line: _Line, run: Run, standing: Standing, below: Mapping[str, Promise[Made]]) -> Made:
     """Walk one recipe along the line."""
     recipe = run.recipe
     needs = {name: _wait(recipe, name, below[name]) for name in recipe.build.needs}
     trees = [made.tree for made in needs.values()]
     keys = {name: made.plan.compile for name, made in needs.items()}
-    environment = standing.environment or making.provide_environment(run, line.workplace)
+    environment = standing.environment or _provide_environment(line, run)
 
     def plan_with(archive: Digest, base: Plan | None) -> Plan:
         return make_plan(
@@ -148,11 +188,65 @@ def run_line(line: _Line, run: Run, standing: Standing, below: Mapping[str, Futu
             architecture=line.shop.machine,
         )
 
+    plan = plan_with(standing.archive, None)
+    payload = _kept_payload(run, plan)
+    if payload is None:
+        archive, payload = _make_payload(line, run, standing, environment, plan_with, trees)
+        plan = plan_with(archive, None)
+    else:
+        archive = standing.archive
+    if recipe.kind == "library":
+        return Made(plan, Digest.parse(str(payload["tree"])))
+    base = _wait_for_base(recipe, below)
+    plan = plan_with(archive, base.plan if base else None)
+    under = Below(base.tree, base.image) if base and base.image else None
+    composed = shipping.compose(run, plan, payload, standing.files, under)
+    detail = shipping.image(run, plan, composed, under)
+    image = parse_image(detail)
+    report = check(run, image, str(detail.get("programs", "")))
+    published = shipping.publish(run, image, detail)
+    return Made(plan, Digest.parse(str(composed["tree"])), image, report, published)
+
+
+def _provide_environment(line: _Line, run: Run) -> Environment:
+    from minid.line.making import provide_environment
+
+    return provide_environment(run, line.workplace())
+
+
+def _kept_payload(run: Run, plan: Plan) -> Output | None:
+    """What `_make_payload` would give, where the store has it already."""
+    found = None
+    stages = [("compile", plan.compile)] + ([("pack", plan.pack)] if plan.pack else [])
+    for _, key in stages:
+        found = run.find(key)
+        if found is None:
+            return None
+    for stage, key in stages:
+        run.cached(stage, key)
+    return found
+
+
+def _make_payload(
+    line: _Line,
+    run: Run,
+    standing: Standing,
+    environment: Environment,
+    plan_with: _MakePlan,
+    needs: Iterable[Digest],
+) -> tuple[Digest, Output]:
+    """Fetch, compile and pack: the archive that was used, and the payload. A library is not packed:
+    it gives its install tree."""
+
+    from minid.line import making
+
+    trees = list(needs)
     archive = standing.archive
     plan = plan_with(archive, None)
     if run.find(plan.compile) is None:
         archive = making.fetch(run).digest
         plan = plan_with(archive, None)
+    place = line.workplace()
     install = making.compile_stage(
         run,
         plan,
@@ -160,30 +254,20 @@ def run_line(line: _Line, run: Run, standing: Standing, below: Mapping[str, Futu
         files=standing.files,
         environment=environment,
         needs=trees,
-        workplace=line.workplace,
+        workplace=place,
     )
-    if recipe.kind == "library":
-        return Made(plan, Digest.parse(str(install["tree"])))
-    packed = making.pack(
-        run, plan, install, environment=environment, needs=trees, workplace=line.workplace
-    )
-    base = _wait_for_base(recipe, below)
-    plan = plan_with(archive, base.plan if base else None)
-    under = Below(base.tree, base.image) if base and base.image else None
-    composed = shipping.compose(run, plan, packed, standing.files, under)
-    detail = shipping.image(run, plan, composed, under)
-    image = parse_image(detail)
-    report = shipping.check(run, image)
-    published = shipping.publish(run, image, detail)
-    return Made(plan, Digest.parse(str(composed["tree"])), image, report, published)
+    if run.recipe.kind == "library":
+        return archive, install
+    packed = making.pack(run, plan, install, environment=environment, needs=trees, workplace=place)
+    return archive, packed
 
 
-def _wait_for_base(recipe: Recipe, below: Mapping[str, Future[Made]]) -> Made | None:
+def _wait_for_base(recipe: Recipe, below: Mapping[str, Promise[Made]]) -> Made | None:
     name = recipe.rootfs.base
     return _wait(recipe, name, below[name]) if name in below else None
 
 
-def _wait(recipe: Recipe, name: str, promise: Future[Made]) -> Made:
+def _wait(recipe: Recipe, name: str, promise: Promise[Made]) -> Made:
     try:
         return promise.result()
     except MinidError as error:

@@ -13,7 +13,7 @@ from minid.cli.store_reader import find_image, open_blobs, open_records
 from minid.cli.words import print_json, printable, seconds
 from minid.errors import CheckError, UsageError
 from minid.formats.image_record import parse_image
-from minid.line.shipping import check_stored, make_runner
+from minid.line.checking import check_stored, make_runner
 from minid.model import CheckReport, CheckResult, Image
 
 _SHOWN_MISSED = 20

@@ -9,14 +9,13 @@ from dataclasses import asdict
 from minid.errors import HostError
 from minid.formats.digest import Digest
 from minid.formats.gzip_stream import COMPRESSION
-from minid.formats.tree import dump_tree, parse_tree
+from minid.formats.tree import dump_tree
 from minid.host.environment import make_environment
 from minid.host.strip import strip_files
 from minid.host.view import DirectoryView
 from minid.line.planning import environment_packages
-from minid.line.run import Output, Run, digests
-from minid.model import Archive, Environment, Tree
-from minid.recipe import Recipe
+from minid.line.run import Output, Run, digests, load_tree
+from minid.model import Archive, Environment
 from minid.steps.compile import Workplace, compile_source
 from minid.steps.fetch import fetch_archive
 from minid.steps.pack import pack_payload
@@ -102,11 +101,6 @@ def _tools(environment: Environment) -> Mapping[str, str]:
     return dict(item.split("=", 1) for item in environment.packages if "=" in item)
 
 
-def load_tree(run: Run, digest: Digest) -> Tree:
-    """A tree of the store."""
-    return parse_tree(run.shop.blobs.read(digest))
-
-
 def environment_view(environment: Environment) -> DirectoryView:
     """The environment's file system as the closure may see it."""
     from pathlib import Path
@@ -177,9 +171,3 @@ def pack(
         }
 
     return run.stage("pack", plan.pack, make)
-
-
-def describe_payload(recipe: Recipe, tree: Tree) -> str:
-    """The `created_by` of the payload's layer: what it is, and of how much."""
-    files = sum(entry.kind == "file" for entry in tree.entries)
-    return f"minid: {recipe.name} {recipe.source.version} compiled from source, {files} files"

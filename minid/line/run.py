@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from minid.formats.digest import Digest
+from minid.formats.tree import parse_tree
 from minid.host.logfile import LogFile
 from minid.line.workshop import Workshop
+from minid.model import Tree
 from minid.recipe import Recipe
 from minid.store.records import StageRow
 
@@ -131,3 +133,8 @@ def load_json(data: bytes) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise ValueError("expected a JSON object")
     return value
+
+
+def load_tree(run: Run, digest: Digest) -> Tree:
+    """A tree of the store."""
+    return parse_tree(run.shop.blobs.read(digest))

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from threading import Event
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from minid.errors import CheckError, ClosureError, StoreError
+from minid.errors import ClosureError
 from minid.formats.digest import Digest, digest_of_json
 from minid.formats.image_record import dump_image, dump_layer, parse_layer
 from minid.formats.oci import architecture_of
 from minid.formats.rootfs import overlay_trees
 from minid.formats.tree import dump_tree
-from minid.line.making import describe_payload, load_tree
-from minid.line.run import Output, Run, digests, load_json
-from minid.model import CheckReport, CheckResult, Entry, Image, Layer, Published, Tree
+from minid.line.run import Output, Run, digests, load_json, load_tree
+from minid.model import Entry, Image, Layer, Published, Tree
 from minid.recipe import Recipe
-from minid.steps.check import DockerRunner, ImageToCheck, Runner, SandboxRunner, check_image
-from minid.steps.compose import Composed, compose_rootfs
-from minid.steps.image import (
-    Base,
-    build_image,
-    check_budget,
-    run_config_of,
-)
+from minid.steps.image import Base, build_image, check_budget
 from minid.steps.layers import layer_key, write_layer
-from minid.steps.pack import audit_rootfs
 from minid.steps.plan import STAGE_VERSIONS, OwnFiles, Plan
-from minid.steps.publish import Publication, load_docker, publish_image
+from minid.steps.publish import Publication, publish_image
 from minid.store.contents import read_content
-from minid.store.blobs import Blobs
+
+if TYPE_CHECKING:
+    from minid.model import Composed
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +41,8 @@ def compose(run: Run, plan: Plan, packed: Output, files: OwnFiles, base: Below |
     recipe, blobs = run.recipe, run.shop.blobs
 
     def make() -> Output:
+        from minid.steps.compose import compose_rootfs
+
         read = read_content(blobs)
         base_tree = load_tree(run, base.tree) if base else Tree()
         payload = load_tree(run, Digest.parse(str(packed["tree"])))
@@ -61,14 +54,8 @@ def compose(run: Run, plan: Plan, packed: Output, files: OwnFiles, base: Below |
             read=read,
             mtime=int(str(packed["epoch"])),
         )
-        missing = audit_rootfs(composed.tree, read)
-        if missing:
-            raise ClosureError(
-                f"{recipe.file}: expected every library inside the image, got: "
-                + "; ".join(missing),
-                hint="add the library's path to contents.dlopen, or build with the base's "
-                "environment",
-            )
+        programs = fingerprint(composed.tree)
+        _audit(run, composed.tree, programs)
         flat = composed.flatten or recipe.image.squash
         layers: list[Layer] = []
         trees: list[Tree] = [] if flat else [base_tree]
@@ -81,6 +68,7 @@ def compose(run: Run, plan: Plan, packed: Output, files: OwnFiles, base: Below |
             "tree": str(stored),
             "layers": [dump_layer(layer) for layer in layers],
             "flat": flat,
+            "programs": programs,
             "epoch": packed["epoch"],
             "report": packed["report"],
             "blobs": [
@@ -91,6 +79,45 @@ def compose(run: Run, plan: Plan, packed: Output, files: OwnFiles, base: Below |
         }
 
     return run.stage("compose", plan.compose, make)
+
+
+def fingerprint(tree: Tree) -> str:
+    """A digest of all that decides which programs and libraries a root file system has.
+
+    Equal fingerprints: the same paths and links, and the same bytes in every file but texts that a
+    recipe itself wrote or edited.
+    """
+    facts = [
+        (entry.image_path, entry.kind, entry.target)
+        + ((entry.content.digest.hex,) if entry.content and not _is_text(entry) else ())
+        for entry in tree.entries
+    ]
+    return digest_of_json({"entries": facts}).hex
+
+
+def _is_text(entry: Entry) -> bool:
+    data = entry.content.data if entry.content else None
+    if data is None or entry.image_path.startswith("etc/ld.so."):
+        return False
+    return not data.startswith((b"\x7fELF", b"#!"))
+
+
+def _audit(run: Run, tree: Tree, programs: str) -> None:
+    """ClosureError where a program of the image needs what the image does not have."""
+    versions = [STAGE_VERSIONS["pack"], STAGE_VERSIONS["compose"]]
+    key = digest_of_json({"stage": "closure", "version": versions, "programs": programs}).hex
+    if run.find(key) is not None:
+        return
+    from minid.steps.pack import audit_rootfs
+
+    missing = audit_rootfs(tree, read_content(run.shop.blobs))
+    if missing:
+        raise ClosureError(
+            f"{run.recipe.file}: expected every library inside the image, got: "
+            + "; ".join(missing),
+            hint="add the library's path to contents.dlopen, or build with the base's environment",
+        )
+    run.shop.records.add_result(key, "closure", run.recipe.name, {"blobs": []}, run.shop.clock())
 
 
 def _layers(recipe: Recipe, composed: Composed, flat: bool) -> list[tuple[tuple[Entry, ...], str]]:
@@ -150,116 +177,11 @@ def image(run: Run, plan: Plan, composed: Output, base: Below | None) -> Output:
         return dump_image(built) | {
             "tree": composed["tree"],
             "report": composed["report"],
+            "programs": composed.get("programs", ""),
             "blobs": digests(built.manifest, built.config),
         }
 
     return run.stage("image", plan.image, make)
-
-
-def check(run: Run, made: Image) -> CheckReport:
-    """Run the recipe's smoke tests on the stored image; CheckError where one fails.
-
-    A report of the same files under the same command is not asked for again: comment and labels
-    do not change what a program does.
-    """
-    recipe, shop = run.recipe, run.shop
-    config = load_json(shop.blobs.read(made.config))
-    runner = shop.config.check.runner
-    key = digest_of_json(
-        {
-            "stage": "check",
-            "version": STAGE_VERSIONS["check"],
-            "run": run_config_of(config).as_json(),
-            "layers": [str(layer.diff_id) for layer in made.layers],
-            "checks": [asdict(item) for item in recipe.checks],
-            "release": recipe.source.version,
-            "runner": runner,
-        }
-    ).hex
-
-    def make() -> Output:
-        where = make_runner(
-            runner,
-            made,
-            layers=shop.config.paths.layers,
-            blobs=shop.blobs,
-            machine=shop.machine,
-        )
-        report = check_stored(recipe, made, shop.blobs, where, cancel=shop.cancel)
-        for line in report.log:
-            run.log.say(f"   {line}")
-        if not report.passed:
-            raise _check_error(recipe, report)
-        return asdict(report) | {"blobs": []}
-
-    return _parse_report(run.stage("check", key, make))
-
-
-def _runtime_part(config: Mapping[str, object]) -> Mapping[str, object]:
-    found = config.get("config")
-    return found if isinstance(found, dict) else {}
-
-
-def check_stored(
-    recipe: Recipe,
-    made: Image,
-    blobs: Blobs,
-    runner: Runner,
-    *,
-    audit: bool = True,
-    cancel: Event | None = None,
-) -> CheckReport:
-    """Run the recipe's smoke tests on an image of the store now; see `check_image`.
-
-    `{version}` in the checks is the image's version. StoreError where a layer is missing.
-    """
-    subject = ImageToCheck(
-        name=f"{made.recipe}:{made.version}",
-        version=made.version,
-        config=_runtime_part(load_json(blobs.read(made.config))),
-        layers=tuple((layer.diff_id, _stored(layer.diff_id, blobs)) for layer in made.layers),
-    )
-    return check_image(subject, recipe.checks, runner, audit=audit, cancel=cancel)
-
-
-def _stored(digest: Digest, blobs: Blobs) -> Path:
-    if not blobs.has(digest):
-        raise StoreError(f"store: expected blob {digest}, got nothing", hint="`minid build` again")
-    return blobs.path(digest)
-
-
-def make_runner(kind: str, made: Image, *, layers: Path, blobs: Blobs, machine: str) -> Runner:
-    """The runner of that name (`sandbox` or `docker`); `layers` is the cache of unpacked layers."""
-    if kind == "sandbox":
-        return SandboxRunner(layers)
-    return DockerRunner(lambda _: load_docker(made, blobs, machine))
-
-
-def _check_error(recipe: Recipe, report: CheckReport) -> CheckError:
-    failed = next(result for result in report.results if not result.passed)
-    return CheckError(
-        f"{recipe.file}: {failed.name}: {failed.detail}",
-        hint="the tags stay where they were; `minid logs` has the program's output",
-        log_tail=report.output_tail,
-    )
-
-
-def _parse_report(value: Output) -> CheckReport:
-    def texts(key: str) -> tuple[str, ...]:
-        found = value.get(key)
-        return tuple(str(item) for item in found) if isinstance(found, (list, tuple)) else ()
-
-    results = value.get("results")
-    return CheckReport(
-        runner=str(value["runner"]),
-        results=tuple(CheckResult(**item) for item in results if isinstance(item, dict))
-        if isinstance(results, (list, tuple))
-        else (),
-        libraries=texts("libraries"),
-        missed=texts("missed"),
-        output_tail=texts("output_tail"),
-        log=texts("log"),
-    )
 
 
 def publish(run: Run, made: Image, detail: Output) -> Published:
@@ -279,3 +201,9 @@ def publish(run: Run, made: Image, detail: Output) -> Published:
         run.log.say(f"   {note}")
         shop.reporter.note(run.recipe.name, note)
     return published
+
+
+def describe_payload(recipe: Recipe, tree: Tree) -> str:
+    """The `created_by` of the payload's layer: what it is, and of how much."""
+    files = sum(entry.kind == "file" for entry in tree.entries)
+    return f"minid: {recipe.name} {recipe.source.version} compiled from source, {files} files"
