@@ -19,6 +19,8 @@ from minid.host.namespace import BuildIdentity, LaunchJob, start_launch
 
 # The tools that every configure script and Makefile may call. They are listed because the smallest
 # variant installs only what it is told: no apt, no login, no init, half the time and size.
+_MAX_QUOTED = 300
+
 BASE_PACKAGES = (
     "base-files",
     "base-passwd",
@@ -28,6 +30,7 @@ BASE_PACKAGES = (
     "dash",
     "debianutils",
     "diffutils",
+    "dpkg",
     "findutils",
     "grep",
     "gzip",
@@ -175,7 +178,11 @@ def _lines(fd: int, cancel: threading.Event | None) -> Iterator[bytes]:
 def _failure(status: int, tail: Sequence[str]) -> HostError:
     errors = [line for line in tail if line.startswith("E:")] or list(tail) or [f"status {status}"]
     text = "\n".join(tail)
+    # mmdebstrap quotes whole command lines; what went wrong stands before or above them.
+    short = errors[0] if len(errors[0]) <= _MAX_QUOTED else errors[0][:_MAX_QUOTED] + "..."
     hint = next((hint for word, hint in _HINTS if word in text), "")
     return HostError(
-        f"mmdebstrap: expected an environment, got {errors[0]!r}", hint=hint, log_tail=tail
+        f"mmdebstrap: expected an environment, got {short!r}",
+        hint=hint,
+        log_tail=[line[:_MAX_QUOTED] for line in tail],
     )
