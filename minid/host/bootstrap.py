@@ -17,10 +17,10 @@ from minid.host import process
 from minid.host.apt_sources import load_sources, select_sources, write_lines
 from minid.host.namespace import BuildIdentity, LaunchJob, start_launch
 
-# The tools that every configure script and Makefile may call. They are listed because the smallest
-# variant installs only what it is told: no apt, no login, no init, half the time and size.
 _MAX_QUOTED = 300
 
+# The tools that every configure script and Makefile may call. They are listed because the smallest
+# variant installs only what it is told: no apt, no login, no init, half the time and size.
 BASE_PACKAGES = (
     "base-files",
     "base-passwd",
