@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from minid.cli.folder import add_json_option, load_folder_config
 from minid.cli.store_reader import digest_at, find_image, open_blobs, open_records
 from minid.cli.words import ago, format_size, print_json, print_table
+from minid.store.records import PublicationRow
 
 
 def configure_parser(parser: argparse.ArgumentParser) -> None:
@@ -23,9 +26,32 @@ def execute(arguments: argparse.Namespace) -> int:
     image = find_image(records, arguments.image)
     stored = json.loads(open_blobs(config).read(digest_at(image, "config")))
     layers = list(image["layers"]) if isinstance(image["layers"], list) else []
+    entries = _entries(stored["history"], layers)
+    names = image["tags"] if isinstance(image["tags"], list) else []
+    moves = [row for name in names for row in records.publications(str(name))]
+    if arguments.json:
+        print_json(
+            {
+                "manifest": image["manifest"],
+                "history": entries,
+                "publications": [_move_json(row) for row in moves],
+            }
+        )
+        return 0
+    _print_entries(entries)
+    print()
+    _print_moves(moves)
+    return 0
+
+
+def _entries(
+    history: Sequence[Mapping[str, Any]], layers: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The history, newest first, each entry with its layer's size and digest."""
+    remaining = iter(layers)
     entries = []
-    for line in stored["history"]:
-        layer = None if line.get("empty_layer") else layers.pop(0)
+    for line in history:
+        layer = None if line.get("empty_layer") else next(remaining)
         entries.append(
             {
                 "created": line["created"],
@@ -35,23 +61,21 @@ def execute(arguments: argparse.Namespace) -> int:
                 "digest": layer["digest"] if layer else "",
             }
         )
-    entries.reverse()
-    names = image["tags"] if isinstance(image["tags"], list) else []
-    moves = [row for name in names for row in records.publications(str(name))]
-    if arguments.json:
-        values = [
-            {
-                "target": row.target,
-                "name": row.name,
-                "from": row.from_manifest,
-                "to": row.to_manifest,
-                "moved": row.moved,
-                "run": row.run,
-            }
-            for row in moves
-        ]
-        print_json({"manifest": image["manifest"], "history": entries, "publications": values})
-        return 0
+    return entries[::-1]
+
+
+def _move_json(row: PublicationRow) -> dict[str, object]:
+    return {
+        "target": row.target,
+        "name": row.name,
+        "from": row.from_manifest,
+        "to": row.to_manifest,
+        "moved": row.moved,
+        "run": row.run,
+    }
+
+
+def _print_entries(entries: Sequence[Mapping[str, Any]]) -> None:
     print_table(
         ("LAYER", "CREATED", "CREATED BY", "SIZE", "COMMENT"),
         [
@@ -65,7 +89,9 @@ def execute(arguments: argparse.Namespace) -> int:
             for entry in entries
         ],
     )
-    print()
+
+
+def _print_moves(moves: Sequence[PublicationRow]) -> None:
     print_table(
         ("TAG", "AT", "FROM", "TO", "MOVED"),
         [
@@ -79,4 +105,3 @@ def execute(arguments: argparse.Namespace) -> int:
             for row in sorted(moves, key=lambda row: -row.moved)
         ],
     )
-    return 0

@@ -15,7 +15,7 @@ from minid.host.strip import strip_files
 from minid.host.view import DirectoryView
 from minid.line.planning import environment_packages
 from minid.line.run import Output, Run, digests, load_tree
-from minid.model import Archive, Environment
+from minid.model import Archive, Environment, Payload
 from minid.steps.compile import Workplace, compile_source
 from minid.steps.fetch import fetch_archive
 from minid.steps.pack import pack_payload
@@ -143,25 +143,7 @@ def pack(
             run.log.say(f"   {warning}")
             run.shop.reporter.note(recipe.name, warning)
         tar, tree = store_tree(payload.tree.entries, read, blobs)
-        report = blobs.add(
-            json.dumps(
-                {
-                    "reasons": [asdict(reason) for reason in payload.reasons],
-                    "drops": [asdict(drop) for drop in payload.drops],
-                    "stripped_bytes": payload.stripped_bytes,
-                    "linked_bytes": payload.linked_bytes,
-                    "warnings": list(payload.warnings),
-                    "environment": {
-                        "name": environment.name,
-                        "kind": environment.kind,
-                        "digest": str(environment.digest),
-                        "packages": list(environment.packages),
-                    },
-                    "compression": COMPRESSION,
-                },
-                sort_keys=True,
-            ).encode()
-        )
+        report = blobs.add(_dump_report(payload, environment))
         stored = blobs.add(dump_tree(tree))
         return {
             "tree": str(stored),
@@ -171,3 +153,22 @@ def pack(
         }
 
     return run.stage("pack", plan.pack, make)
+
+
+def _dump_report(payload: Payload, environment: Environment) -> bytes:
+    """What `minid why` and `minid inspect` tell of a payload, as JSON."""
+    report = {
+        "reasons": [asdict(reason) for reason in payload.reasons],
+        "drops": [asdict(drop) for drop in payload.drops],
+        "stripped_bytes": payload.stripped_bytes,
+        "linked_bytes": payload.linked_bytes,
+        "warnings": list(payload.warnings),
+        "environment": {
+            "name": environment.name,
+            "kind": environment.kind,
+            "digest": str(environment.digest),
+            "packages": list(environment.packages),
+        },
+        "compression": COMPRESSION,
+    }
+    return json.dumps(report, sort_keys=True).encode()

@@ -105,7 +105,9 @@ def assess(
         standing = _plan_recipe(recipe, standings, config, blobs, records, machine)
         below = [standings[other] for other in references(recipe)]
         current = all(item.current for item in below) and _is_done(standing, tags, blobs, records)
-        standings[name] = replace(standing, current=current and not standing.pending)
+        # An input that shapes no byte, such as a check, still wants a run that ends well.
+        current = current and not standing.pending and not standing.changes
+        standings[name] = replace(standing, current=current)
     return standings
 
 
@@ -167,7 +169,8 @@ def _has_base(recipe: Recipe) -> bool:
 
 def _is_done(standing: Standing, tags: Mapping[str, str], blobs: Blobs, records: Records) -> bool:
     plan = standing.plan
-    if plan is None:
+    # A result says that a stage worked; only the inputs of a good run say that the check passed.
+    if plan is None or standing.changes:
         return False
     if standing.recipe.kind == "library":
         result = records.result(plan.compile)

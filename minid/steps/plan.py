@@ -105,18 +105,18 @@ def make_plan(
     `needs` gives the compile keys of the library recipes it needs, `base` the plan of the recipe
     below (None for `scratch`), `architecture` the kernel's machine name.
     """
-    version = recipe.source.version
     patches = [[name, Digest.of(data).hex] for name, data in files.patches]
     compile_key = _key(
         "compile",
         {
             "name": recipe.name,
-            "release": version,
+            "release": recipe.source.version,
             "released": recipe.source.released,
             "archive": archive.hex,
             "patches": patches,
             "environment": environment.hex,
-            "needs": dict(needs),
+            # In their order: where two have a file of one name, the later one's is seen.
+            "needs": [list(item) for item in needs.items()],
             "variables": _listed(recipe.build.variables),
             "steps": list(recipe.build.steps),
             "architecture": architecture,
@@ -124,11 +124,12 @@ def make_plan(
     )
     inputs = {
         "minid": canonical_json({**STAGE_VERSIONS, "architecture": architecture}).decode(),
-        "source.version": version,
+        "source.version": recipe.source.version,
         "source.released": canonical_json(recipe.source.released).decode(),
         "source.archive": str(archive),
         "source.patches": canonical_json(patches).decode(),
         "environment": str(environment),
+        "build.needs": canonical_json(list(needs)).decode(),
         "build.steps": canonical_json(list(recipe.build.steps)).decode(),
         "build.variables": canonical_json(_listed(recipe.build.variables)).decode(),
     }
@@ -136,6 +137,17 @@ def make_plan(
     if recipe.kind == "library":
         return Plan(compile=compile_key, inputs=inputs)
     own = {name: Digest.of(data).hex for name, data in files.files.items()}
+    return _plan_image(recipe, compile_key, base, own, inputs)
+
+
+def _plan_image(
+    recipe: Recipe,
+    compile_key: str,
+    base: Plan | None,
+    own: Mapping[str, str],
+    inputs: Mapping[str, str],
+) -> Plan:
+    """The plan of an image recipe; `own` are the digests of its rootfs' sources by name."""
     # The closure reads the name service configuration that the image will have.
     pack_key = _key(
         "pack",
@@ -151,26 +163,28 @@ def make_plan(
             "squash": recipe.image.squash,
         },
     )
+    words = {name: str(getattr(recipe, name)) for name in ("summary", "license", "homepage")}
     image_key = _key(
         "image",
         {
             "compose": compose_key,
             "base": base.image if base else "",
             "image": _plain(recipe.image),
-            "summary": recipe.summary,
-            "license": recipe.license,
-            "homepage": recipe.homepage,
             "checks": _listed(recipe.checks),
+            **words,
         },
     )
-    inputs |= dict(_flatten("contents", recipe.contents))
-    inputs |= dict(_flatten("rootfs", recipe.rootfs))
-    inputs |= {f"rootfs.files:{name}": digest for name, digest in own.items()}
-    inputs |= dict(_flatten("image", recipe.image))
-    inputs |= {name: getattr(recipe, name) for name in ("summary", "license", "homepage")}
-    inputs |= {"check": canonical_json(_listed(recipe.checks)).decode()}
-    inputs |= {"base": base.image if base else "scratch"}
-    return Plan(compile_key, pack_key, compose_key, image_key, inputs)
+    named = {
+        **inputs,
+        **dict(_flatten("contents", recipe.contents)),
+        **dict(_flatten("rootfs", recipe.rootfs)),
+        **{f"rootfs.files:{name}": digest for name, digest in own.items()},
+        **dict(_flatten("image", recipe.image)),
+        **words,
+        "check": canonical_json(_listed(recipe.checks)).decode(),
+        "base": base.image if base else "scratch",
+    }
+    return Plan(compile_key, pack_key, compose_key, image_key, named)
 
 
 def nsswitch_text(recipe: Recipe) -> str:
