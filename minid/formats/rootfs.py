@@ -148,3 +148,15 @@ def overlay_trees(*trees: Tree) -> Tree:
         for entry in tree.entries:
             root.lay(entry)
     return root.tree()
+
+
+def with_parents(entries: Iterable[Entry], root: Rootfs) -> tuple[Entry, ...]:
+    """A layer's entries, sorted, with every folder above them as the root file system has it:
+    readers that unpack a layer alone must not have to guess."""
+    layer = {entry.image_path: entry for entry in entries}
+    for path in list(layer):
+        for parent in parents(path):
+            folder = root.get(parent)
+            if folder is not None:
+                layer.setdefault(parent, folder)
+    return sort_entries(layer.values())

@@ -6,14 +6,14 @@ later takes owners and modes from the entries.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from minid.errors import ComposeError
 from minid.formats.accounts import Accounts, add_accounts
 from minid.formats.droplist import match_paths
 from minid.formats.rootfs import Rootfs as Root
-from minid.formats.tree import parents, sort_entries
+from minid.formats.rootfs import with_parents
 from minid.model import Composed, Content, Entry, Tree
 from minid.recipe import Directory, Edit, File, Recipe, expand
 
@@ -47,22 +47,10 @@ def compose_rootfs(
     lower = [entry for entry in lower if root.get(entry.image_path) is not None]
     return Composed(
         tree=root.tree(),
-        payload=_with_parents(_close_links(lower, payload), root),
-        own=_with_parents(own.layer.values(), root),
+        payload=with_parents(_close_links(lower, payload), root),
+        own=with_parents(own.layer.values(), root),
         flatten=bool(removed & base_paths),
     )
-
-
-def _with_parents(entries: Iterable[Entry], root: Root) -> tuple[Entry, ...]:
-    """A layer names every folder above its files, as the root file system has them: readers that
-    unpack a layer alone must not have to guess."""
-    layer = {entry.image_path: entry for entry in entries}
-    for path in list(layer):
-        for parent in parents(path):
-            folder = root.get(parent)
-            if folder is not None:
-                layer.setdefault(parent, folder)
-    return sort_entries(layer.values())
 
 
 def _lay_payload(root: Root, payload: Tree, mtime: int) -> list[Entry]:
