@@ -54,6 +54,11 @@ def compose(run: Run, plan: Plan, packed: Output, files: OwnFiles, base: Below |
             read=read,
             mtime=int(str(packed["epoch"])),
         )
+        if recipe.rootfs.commands:
+            from minid.line.commands import change_rootfs
+
+            under = base.image.layers if base else ()
+            composed = change_rootfs(run, composed, base_tree, under, int(str(packed["epoch"])))
         programs = fingerprint(composed.tree)
         _audit(run, composed.tree, programs)
         flat = composed.flatten or recipe.image.squash
