@@ -169,8 +169,7 @@ def _has_base(recipe: Recipe) -> bool:
 
 def _is_done(standing: Standing, tags: Mapping[str, str], blobs: Blobs, records: Records) -> bool:
     plan = standing.plan
-    # A result says that a stage worked; only the inputs of a good run say that the check passed.
-    if plan is None or standing.changes:
+    if plan is None:
         return False
     if standing.recipe.kind == "library":
         result = records.result(plan.compile)
