@@ -45,12 +45,16 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """One line of `docker history`. `empty` entries have no layer."""
+    """One line of `docker history`. `empty` entries have no layer.
+
+    `created` is a time as the specification writes it; empty means the image's own.
+    """
 
     created_by: str
     comment: str = ""
     empty: bool = False
     author: str = ""
+    created: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ def dump_config(
         raise ValueError(f"expected {len(layers)} history entries with a layer, got {len(filled)}")
     moment = rfc3339(created)
     lines = [_history_json(entry, moment) for entry in history]
-    if comment:
+    if comment and lines:
         lines[-1]["comment"] = comment
     value: dict[str, object] = {
         "created": moment,
@@ -132,7 +136,10 @@ def dump_config(
 
 
 def _history_json(entry: History, moment: str) -> dict[str, object]:
-    line: dict[str, object] = {"created": moment, "created_by": entry.created_by}
+    line: dict[str, object] = {
+        "created": entry.created or moment,
+        "created_by": entry.created_by,
+    }
     if entry.comment:
         line["comment"] = entry.comment
     if entry.empty:

@@ -1,7 +1,8 @@
 """Writing tar archives that are bit for bit the same for the same tree (POSIX.1-2001 pax).
 
-Owners are numbers without names, times whole seconds, and an extended header appears only where
-ustar's fields cannot hold a value. Reading archives of others is `tar_reader`'s work.
+Owners are numbers without names, times whole seconds (clamped to what ustar holds), and an extended
+header appears only where ustar's fields cannot hold a name, link, size or owner. Reading archives
+of others is `tar_reader`'s work.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def _header(
     fields = (
         name.ljust(100, b"\0")
         + b"%07o\0%07o\0%07o\0" % (mode & 0o7777, min(uid, _MAX_OCTAL_7), min(gid, _MAX_OCTAL_7))
-        + b"%011o\0%011o\0" % (min(size, _MAX_OCTAL_11), min(mtime, _MAX_OCTAL_11))
+        + b"%011o\0%011o\0" % (min(size, _MAX_OCTAL_11), max(0, min(mtime, _MAX_OCTAL_11)))
         + b" " * 8
         + kind
         + link.ljust(100, b"\0")

@@ -52,21 +52,33 @@ def dump_tree(tree: Tree) -> bytes:
 
 def parse_tree(data: bytes) -> Tree:
     """Read what `dump_tree` wrote; ValueError for anything else."""
-    return Tree(
-        tuple(
-            Entry(
-                image_path=path,
-                kind=_LETTER_KIND[letter],
-                mode=mode,
-                mtime=mtime,
-                uid=uid,
-                gid=gid,
-                target=target,
-                content=_parse_content(content),
-                xattrs=tuple((name, bytes.fromhex(value)) for name, value in xattrs),
-            )
-            for path, letter, mode, mtime, uid, gid, target, content, xattrs in json.loads(data)
-        )
+    try:
+        return Tree(tuple(_parse_entry(*row) for row in json.loads(data)))
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"expected a tree of the store, got {data[:40]!r}") from error
+
+
+def _parse_entry(
+    path: str,
+    letter: str,
+    mode: int,
+    mtime: int,
+    uid: int,
+    gid: int,
+    target: str,
+    content: list[object] | None,
+    xattrs: list[tuple[str, str]],
+) -> Entry:
+    return Entry(
+        image_path=path,
+        kind=_LETTER_KIND[letter],
+        mode=mode,
+        mtime=mtime,
+        uid=uid,
+        gid=gid,
+        target=target,
+        content=_parse_content(content),
+        xattrs=tuple((name, bytes.fromhex(value)) for name, value in xattrs),
     )
 
 

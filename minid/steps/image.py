@@ -95,6 +95,7 @@ def _base_history(base: Base | None) -> list[History]:
             comment=str(line.get("comment", "")),
             empty=bool(line.get("empty_layer", False)),
             author=str(line.get("author", "")),
+            created=str(line.get("created", "")),
         )
         for line in (lines if isinstance(lines, list) else [])
         if isinstance(line, dict)

@@ -56,7 +56,7 @@ def _read_own(recipe: Recipe, name: str) -> bytes:
         if not path.resolve().is_relative_to(recipe.folder.resolve()) or not path.is_file():
             raise FileNotFoundError
         if path.stat().st_size > _MAX_OWN_FILE:
-            raise RecipeError(f"{path}: expected at most {_MAX_OWN_FILE} bytes")
+            raise RecipeError(f"{recipe.file}: {path}: expected at most {_MAX_OWN_FILE} bytes")
         return path.read_bytes()
     except OSError:
         raise RecipeError(
