@@ -40,6 +40,7 @@ def load_folder_config(arguments: argparse.Namespace) -> Config:
 
 def load_folder(arguments: argparse.Namespace) -> Folder:
     """Configuration and every recipe, checked together."""
+    from minid.line.planning import check_recipe
     from minid.recipe_graph import check_together
 
     config = load_folder_config(arguments)
@@ -49,25 +50,59 @@ def load_folder(arguments: argparse.Namespace) -> Folder:
             hint="`minid init` makes a working folder",
         )
     recipes, broken = load_recipes(config.paths.recipes)
-    problems = check_together(recipes)
-    if problems:
-        broken = (*broken, RecipeError("\n".join(str(problem) for problem in problems)))
-    return Folder(config, recipes, broken)
+    problems = check_together(recipes, broken=[stem_of(error) for error in broken])
+    found = [*broken, *(RecipeError(str(problem)) for problem in problems)]
+    for recipe in recipes.values():
+        try:
+            check_recipe(recipe, config)
+        except MinidError as error:
+            found.append(error)
+    return Folder(config, recipes, tuple(found))
+
+
+def stem_of(error: MinidError) -> str:
+    """The name of the recipe whose file an error is about: messages begin with the file."""
+    return Path(error.message.partition(".toml")[0]).name
 
 
 def need_recipes(folder: Folder, names: list[str]) -> list[str]:
-    """The named recipes, or all. An error of a file is raised if it was named, else shown."""
+    """The named recipes, or all. Raises what is wrong with these and with what they stand on,
+    all of it at once; what is wrong with others is shown."""
     if not names and not folder.recipes and not folder.broken:
         raise UsageError(f"{folder.config.paths.recipes}: expected a recipe, got an empty folder")
+    about = _with_what_they_stand_on(folder, names)
+    wrong = [error for error in folder.broken if not names or stem_of(error) in about]
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        hint = next((error.hint for error in wrong if error.hint), "")
+        raise RecipeError("\n".join(error.message for error in wrong), hint=hint)
     for name in names:
         if name not in folder.recipes:
-            for error in folder.broken:
-                if f"/{name}.toml:" in error.message:
-                    raise error
             known = ", ".join(folder.recipes) or "none"
             raise UsageError(f"expected a recipe ({known}), got {name!r}")
     for error in folder.broken:
-        if not names:
-            raise error
         print(f"minid: passed over: {error.message.splitlines()[0]}", file=sys.stderr)
     return names or list(folder.recipes)
+
+
+def sound_recipes(folder: Folder) -> list[str]:
+    """The names of recipes with which nothing is wrong, nor with anything they stand on."""
+    broken = {stem_of(error) for error in folder.broken}
+    return [
+        name for name in folder.recipes if not _with_what_they_stand_on(folder, [name]) & broken
+    ]
+
+
+def _with_what_they_stand_on(folder: Folder, names: list[str]) -> set[str]:
+    from minid.recipe_graph import references
+
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            if name in folder.recipes:
+                waiting += references(folder.recipes[name])
+    return found

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from minid.cli.folder import add_json_option, load_folder_config
+from minid.cli.folder import add_json_option, load_folder_config, stem_of
 from minid.cli.words import print_json, printable
 from minid.errors import MinidError, RecipeError
 from minid.recipe_reader import load_recipe, load_recipes
@@ -36,7 +36,8 @@ def execute(arguments: argparse.Namespace) -> int:
         recipes, errors = load_recipes(folder)
         checked = len(recipes) + len(errors)
         lines += [line for error in errors for line in error.message.splitlines()]
-        lines += [str(problem) for problem in check_together(recipes)]
+        broken = [stem_of(error) for error in errors]
+        lines += [str(problem) for problem in check_together(recipes, broken=broken)]
     if arguments.json:
         print_json({"checked": checked, "problems": lines})
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from minid.cli.folder import add_json_option, load_folder, need_recipes
+from minid.cli.folder import add_json_option, load_folder, need_recipes, sound_recipes
 from minid.cli.store_reader import open_blobs
 from minid.cli.words import ago, print_json, print_table, printable
 from minid.line.planning import Standing, assess, recipe_order
@@ -21,7 +21,8 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """0, or 3 when a recipe's last run failed, as systemctl does for what is not running."""
     folder = load_folder(arguments)
-    names = list(folder.recipes) if not arguments.names else need_recipes(folder, arguments.names)
+    named: list[str] = arguments.names
+    names = need_recipes(folder, named) if named else sound_recipes(folder)
     if not folder.config.paths.records.is_file():
         rows = [_never_built(name, folder.recipes[name].source.version) for name in names]
         last: dict[str, RunRow | None] = {}

@@ -75,16 +75,23 @@ def environment_packages(recipe: Recipe) -> tuple[str, ...]:
     return tuple(sorted(set(recipe.build.packages)))
 
 
-def existing_environment(recipe: Recipe, config: Config) -> Environment | None:
-    """The recipe's environment if it has been made; ConfigError where config.toml has none."""
-    spec = config.environment(recipe.build.environment)
-    if spec is None:
+def check_recipe(recipe: Recipe, config: Config) -> None:
+    """Raise what is wrong with a recipe in this folder: ConfigError where config.toml has not its
+    environment, RecipeError where a file is missing that it names."""
+    if config.environment(recipe.build.environment) is None:
         known = ", ".join(sorted(item.name for item in config.environments))
         raise ConfigError(
             f"{recipe.file}: build.environment: expected one of {known}, "
             f"got {recipe.build.environment!r}",
             hint=f"add [environments.{recipe.build.environment}] to config.toml",
         )
+    load_own_files(recipe)
+
+
+def existing_environment(recipe: Recipe, config: Config) -> Environment | None:
+    """The recipe's environment if it has been made; the recipe must have passed `check_recipe`."""
+    spec = config.environment(recipe.build.environment)
+    assert spec is not None
     return find_environment(spec, environment_packages(recipe), config.paths.environments)
 
 

@@ -12,18 +12,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from minid.errors import BuildError
+from minid.errors import BuildError, UnpackError
 from minid.formats.digest import Digest
 from minid.formats.tree import dump_tree
+from minid.formats.url import file_name
 from minid.host.files import temporary_folder
 from minid.host.harvest import harvest
 from minid.host.jobserver import Jobserver
 from minid.host.logfile import LogFile
 from minid.host.materialize import write_tree
 from minid.host.sandbox import BuildIdentity, SandboxResult, SandboxSpec, run_sandbox
-from minid.host.unpack import unpack_archive
+from minid.host.unpack import Unpacked, unpack_archive
 from minid.model import Content, Environment, Limits, Tree
-from minid.recipe import Recipe
+from minid.recipe import Recipe, expand
 from minid.store.blobs import Blobs
 
 # Runs in the sandbox: patches first, then each step in a shell of its own. The step's text is an
@@ -104,7 +105,7 @@ def compile_source(
     with temporary_folder(workplace.jobs_folder, f"{recipe.name}-") as job:
         for name in ("src", "out", "sysroot", "patches"):
             (job / name).mkdir(mode=0o755)
-        unpacked = unpack_archive(archive, job / "src", uid=identity.uid, gid=identity.gid)
+        unpacked = _unpack(recipe, archive, job / "src", identity)
         epoch = recipe.source.released or unpacked.newest_mtime
         if not epoch:
             raise BuildError(
@@ -137,6 +138,16 @@ def compile_source(
             seconds=result.seconds,
             cpu_s=result.cpu_s,
         )
+
+
+def _unpack(recipe: Recipe, archive: Path, target: Path, identity: BuildIdentity) -> Unpacked:
+    """`unpack_archive` with errors that name the archive as people know it, not as the store."""
+    try:
+        return unpack_archive(archive, target, uid=identity.uid, gid=identity.gid)
+    except UnpackError as error:
+        name = file_name(expand(recipe.source.url, recipe.source.version))
+        message = error.message.removeprefix(f"{archive.name}: ")
+        raise UnpackError(f"{recipe.file}: {name}: {message}", log_tail=error.log_tail) from error
 
 
 def place_contents(tree: Tree, blob: Digest) -> Tree:

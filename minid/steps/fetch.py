@@ -72,8 +72,9 @@ def fetch_archive(
     """The archive of `source`, from the first place that has it.
 
     FetchError names every place tried and why it failed, one a line; DigestMismatchError where
-    bytes came and all of them were others. HostError where the store's disk is full, StoreError
-    where the stored archive is damaged. `load_distro` is asked only if all else failed.
+    bytes came, of whatever place, and all of them were others. HostError where the store's disk is
+    full, StoreError where the stored archive is damaged. `load_distro` is asked only if all else
+    failed.
     """
     files = _files(source)
     kept = _kept_archive(source, files, blobs)
@@ -228,15 +229,18 @@ def _nothing(file: _File, failures: list[_Failure]) -> FetchError:
     """The error that names every place. A file that a place lacks says nothing about digests."""
     lines = "".join(f"\n  {line}" for line in _lines(failures))
     told = [f.error for f in failures if not isinstance(f.error, AbsentError)]
-    if told and all(isinstance(error, DigestMismatchError) for error in told):
-        return DigestMismatchError(
+    failed: FetchError
+    if any(isinstance(error, DigestMismatchError) for error in told):
+        failed = DigestMismatchError(
             f"{file.name}: expected {file.digest}, got other bytes{lines}",
             hint="compare with upstream's own checksum before you change the recipe's sha256",
         )
-    failed = FetchError(
-        f"{file.name}: expected {file.digest} from one of these, got it from none{lines}",
-        hint="put the file into a mirror folder (config.toml, mirrors), or mend the recipe's url",
-    )
+    else:
+        failed = FetchError(
+            f"{file.name}: expected {file.digest} from one of these, got it from none{lines}",
+            hint="put the file into a mirror folder (config.toml, mirrors), "
+            "or mend the recipe's url",
+        )
     failed.retryable = any(error.retryable for error in told)
     return failed
 

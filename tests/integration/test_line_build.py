@@ -1,4 +1,4 @@
-"""The whole line as a process: a base, a library, a program; what changes, what the commands say."""
+"""The whole line as a process: base, library, program; what changes, what the commands say."""
 
 from __future__ import annotations
 
