@@ -23,6 +23,7 @@ DEFAULT_SOCKET = "/var/run/docker.sock"
 REQUEST_TIMEOUT_S = 30.0
 LOAD_TIMEOUT_S = 600.0
 MAX_LOOKED_AT = 24
+_OWN_LAYER = 2  # base and payload are below it
 
 # From API 1.44 on an engine may keep images in containerd, which wants every blob of an archive.
 _LEAN_BELOW = (1, 44)
@@ -166,7 +167,8 @@ def _shared_layers(diff_ids: list[str], beside: str) -> int:
     for name in ([beside] if beside else []) + _labelled_images():
         found = inspect_image(name) or {}
         best = max(best, _common_prefix(diff_ids, (found.get("RootFS") or {}).get("Layers") or []))
-        if best == len(diff_ids):
+        # All, or all but the recipe's own on top, which an edit changes and which is small.
+        if best == len(diff_ids) or best >= _OWN_LAYER:
             break
     return best
 
@@ -182,6 +184,8 @@ def _labelled_images() -> list[str]:
     filters = quote(json.dumps({"label": [RECIPE_LABEL]}))
     answer = _request("GET", f"/images/json?filters={filters}")
     listed = json.loads(_expect(answer, 200, "images"))
+    # Each edit leaves an image without a name behind; those that have one are more of a kind.
+    listed.sort(key=lambda row: set(row.get("RepoTags") or ()) <= {"<none>:<none>"})
     return [str(row["Id"]) for row in listed[:MAX_LOOKED_AT]]
 
 

@@ -22,6 +22,9 @@ from minid.store.records import StageRow
 
 Output = dict[str, object]
 
+# What took longer is put on disk at once; what is quicker may be lost with a killed minid.
+_SETTLE_S = 0.2
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -57,6 +60,8 @@ class Run:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
         row = StageRow(stage, key, cached, round(seconds, 3), tools)
         self.shop.records.add_stage(self.id, row)
+        if seconds > _SETTLE_S:
+            self.shop.records.settle()
         self.shop.reporter.stage_finished(self.recipe.name, stage, seconds, cached=cached)
 
     def stage(

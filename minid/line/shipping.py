@@ -178,7 +178,9 @@ def image(run: Run, plan: Plan, composed: Output, base: Below | None) -> Output:
             architecture=architecture_of(run.shop.machine),
             blobs=blobs,
         )
-        check_budget(recipe, built.sizes, load_tree(run, Digest.parse(str(composed["tree"]))))
+        budget = recipe.image.budget_bytes
+        if budget is not None and built.sizes.unpacked > budget:
+            check_budget(recipe, built.sizes, load_tree(run, Digest.parse(str(composed["tree"]))))
         return dump_image(built) | {
             "tree": composed["tree"],
             "report": composed["report"],

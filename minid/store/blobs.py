@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -60,6 +61,8 @@ class Blobs:
         self.root = root
         self.folder = root / "blobs" / "sha256"
         self.temporary = root / "tmp"
+        self._flushing = threading.Lock()
+        self._named = True  # a killed minid may have named blobs that are here to be found
 
     def prepare(self) -> None:
         """Make the folders."""
@@ -93,6 +96,7 @@ class Blobs:
         """Name a finished file. An existing blob of that digest is kept; the bytes are the same."""
         with contextlib.suppress(FileExistsError):
             os.link(temporary, self.path(digest))
+        self._named = True
 
     def add(self, data: bytes | Iterable[bytes], expected: Digest | None = None) -> Digest:
         """Store `data` and return its digest."""
@@ -137,7 +141,10 @@ class Blobs:
 
     def flush(self) -> None:
         """Make the names of all blobs written so far durable: call before a record names them."""
-        sync_folder(self.folder)
+        with self._flushing:  # whoever finds nothing to do must not overtake the one who does it
+            if self._named:
+                self._named = False  # first: a name that is given meanwhile is not missed
+                sync_folder(self.folder)
 
     def remove_leftovers(self) -> int:
         """Delete what killed writers left; only the holder of the lock may call this."""

@@ -1,7 +1,10 @@
 """The records: runs, stages, results, images, tags, publications. The only SQL of minid.
 
 One process holds the one connection that writes (see `store.lock`); readers open read-only. What a
-method has returned from is on disk. Blobs named here must be flushed before they are named.
+method has returned from is on disk, but for stages, results and publications: they wait for the
+next write of another kind, or for `settle`, because an edit makes a dozen of them and each alone
+costs the disk several turns. Until then only this process sees them, and what is lost with it can
+be made again. Blobs named here must be flushed before they are named.
 """
 
 from __future__ import annotations
@@ -100,19 +103,34 @@ class Records:
             raise StoreError(f"{path}: expected a database of minid, got {error}") from error
 
     def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+        """Put what waits on disk, and close the connection."""
+        try:
+            self.settle()
+        finally:
+            self._connection.close()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, settled: bool = True) -> Iterator[sqlite3.Connection]:
+        """Changes that come together or not at all; not `settled`: they wait for the next."""
         with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
+            if not self._connection.in_transaction:
+                self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("SAVEPOINT step")
             try:
                 yield self._connection
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                self._connection.execute("ROLLBACK TO step")
+                self._connection.execute("RELEASE step")
                 raise
-            self._connection.execute("COMMIT")
+            self._connection.execute("RELEASE step")
+            if settled:
+                self._connection.execute("COMMIT")
+
+    def settle(self) -> None:
+        """Put what waits on disk; cheap where nothing does."""
+        with self._lock:
+            if self._connection.in_transaction:
+                self._connection.execute("COMMIT")
 
     def _query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         with self._lock:
@@ -123,8 +141,8 @@ class Records:
     def start_run(
         self, recipe: str, version: str, reason: str, changes: Sequence[str], now: float
     ) -> int:
-        """Record that a run begins, and return its id."""
-        with self._transaction() as connection:
+        """Record that a run begins, and return its id. Waits for its log to be named."""
+        with self._transaction(settled=False) as connection:
             cursor = connection.execute(
                 "INSERT INTO runs (recipe, version, status, reason, changes, started)"
                 " VALUES (?, ?, 'running', ?, ?, ?)",
@@ -211,8 +229,8 @@ class Records:
     # stages and results
 
     def add_stage(self, run: int, stage: StageRow) -> None:
-        """Record one stage of a run."""
-        with self._transaction() as connection:
+        """Record one stage of a run. Waits, see above."""
+        with self._transaction(settled=False) as connection:
             connection.execute(
                 "INSERT INTO stages (run, name, key, cached, seconds, tools)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
@@ -245,8 +263,8 @@ class Records:
     def add_result(
         self, key: str, stage: str, recipe: str, output: Mapping[str, object], now: float
     ) -> None:
-        """Keep a stage's output. Its blobs must be flushed already."""
-        with self._transaction() as connection:
+        """Keep a stage's output. Its blobs must be flushed already. Waits, see above."""
+        with self._transaction(settled=False) as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO results (key, stage, recipe, output, created)"
                 " VALUES (?, ?, ?, ?, ?)",
@@ -305,8 +323,8 @@ class Records:
         )
 
     def add_publication(self, row: PublicationRow) -> None:
-        """Record that a tag moved at a target other than the store."""
-        with self._transaction() as connection:
+        """Record that a tag moved at a target other than the store. Waits, see above."""
+        with self._transaction(settled=False) as connection:
             self._insert_publication(connection, row)
 
     def published(self, target: str, name: str) -> str:
