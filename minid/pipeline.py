@@ -132,7 +132,8 @@ def _build_one(line: _Line, standing: Standing, promises: Mapping[str, Promise[M
     promise = promises[recipe.name]
     below = {name: promises[name] for name in references(recipe)}
     begin = time.monotonic()
-    changes = standing.changes
+    # At the first build all inputs are new: a list of them would only drown the log.
+    changes = standing.changes if shop.records.inputs(recipe.name) else ()
     log = ""
     try:
         forced = recipe.name in line.forced
