@@ -357,7 +357,7 @@ def test_whole_line(line: Line) -> None:
     assert line.tags() == before
 
     line.edit("owner", '"echo last words; exit 4"', '"rm /data/file"')
-    line.edit("owner", 'exec = ["cat", "/app/conf"]', 'exec = ["sh", "-c", "ls /data; echo two"]')
+    line.edit("owner", 'exec = ["cat", "/app/conf"]', 'exec = ["sh", "-c", "! ls /data/file && echo two"]')
     line.build()
     assert line.tags()["owner:1.0.0"] != before["owner:1.0.0"]
     assert line.tags()["shell:1.0.0"] == before["shell:1.0.0"]
