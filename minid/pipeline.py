@@ -22,6 +22,7 @@ from minid.line.planning import Standing
 from minid.line.promise import Promise
 from minid.line.run import Output, Run, open_run
 from minid.line.shipping import Below
+from minid.line.tidy import tidy_layers
 from minid.line.workshop import Workshop
 from minid.model import Environment
 from minid.recipe import Recipe
@@ -103,6 +104,8 @@ def build(
             thread.start()
         for thread in threads:
             thread.join()
+    if threads and not shop.cancel.is_set():
+        tidy_layers(shop.config.paths.layers, shop.records)
     return {name: outcome.result() for name, outcome in outcomes.items()}
 
 

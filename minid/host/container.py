@@ -93,6 +93,15 @@ def check_machine() -> None:
     idmap.plan_mapping()
 
 
+def cached_layers(cache: Path) -> frozenset[Digest]:
+    """The layers that are unpacked in the cache, as far as they are this user's."""
+    try:
+        names = os.listdir(cache / idmap.plan_mapping().name)  # noqa: PTH208 (only names)
+    except FileNotFoundError:
+        return frozenset()
+    return frozenset(Digest(name) for name in names if not name.startswith("."))
+
+
 def prune_layers(cache: Path, keep: Collection[Digest]) -> int:
     """Remove unpacked layers that are not in `keep` and that no check uses; how many went.
 
