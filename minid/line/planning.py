@@ -76,8 +76,7 @@ def environment_packages(recipe: Recipe) -> tuple[str, ...]:
 
 
 def check_recipe(recipe: Recipe, config: Config) -> None:
-    """Raise what is wrong with a recipe in this folder: ConfigError where config.toml has not its
-    environment, RecipeError where a file is missing that it names."""
+    """ConfigError where config.toml has not the recipe's environment."""
     if config.environment(recipe.build.environment) is None:
         known = ", ".join(sorted(item.name for item in config.environments))
         raise ConfigError(
@@ -85,7 +84,6 @@ def check_recipe(recipe: Recipe, config: Config) -> None:
             f"got {recipe.build.environment!r}",
             hint=f"add [environments.{recipe.build.environment}] to config.toml",
         )
-    load_own_files(recipe)
 
 
 def existing_environment(recipe: Recipe, config: Config) -> Environment | None:

@@ -104,7 +104,8 @@ def compile_source(
     workplace.jobs_folder.chmod(0o711)
     with temporary_folder(workplace.jobs_folder, f"{recipe.name}-") as job:
         for name in ("src", "out", "sysroot", "patches"):
-            (job / name).mkdir(mode=0o755)
+            (job / name).mkdir()
+            (job / name).chmod(0o755)  # the build user reads them, whatever the umask is
         unpacked = _unpack(recipe, archive, job / "src", identity)
         epoch = recipe.source.released or unpacked.newest_mtime
         if not epoch:
@@ -113,7 +114,9 @@ def compile_source(
                 "because the archive's files have no time"
             )
         for position, (name, data) in enumerate(patches):
-            (job / "patches" / f"{position:03d}-{name.replace('/', '_')}").write_bytes(data)
+            patch = job / "patches" / f"{position:03d}-{name.replace('/', '_')}"
+            patch.write_bytes(data)
+            patch.chmod(0o644)
         for tree in needs:
             write_tree(tree, job / "sysroot", read)
         if identity.uid is not None:

@@ -175,7 +175,7 @@ CASES = [
     Case(
         "missing_patch",
         errors.RecipeError,
-        "expected the file 'none.patch'",
+        "source.patches[0]: expected a regular file",
         edit("[build]\n", 'patches = ["none.patch"]\n[build]\n'),
     ),
     Case("cycle", errors.RecipeError, "more → words → more", cycle),

@@ -15,6 +15,7 @@ import pwd
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tempfile
 import time
@@ -23,6 +24,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from tests.support.require import demand_or_skip
 
 ROOT = Path(__file__).parents[2]
 MTIME = 1700000000
@@ -137,6 +140,7 @@ class Line:
     environ: Mapping[str, str] = field(default_factory=dict)
     user: str = ""
     umask: int = 0o022
+    python: str = sys.executable
 
     @property
     def state(self) -> Path:
@@ -205,8 +209,8 @@ class Line:
     def argv(self, *words: str) -> list[str]:
         """The command line of `minid WORDS`."""
         program = "import sys; from minid.cli.main import main; sys.exit(main())"
-        argv = [sys.executable, "-c", program, *words]
-        return ["setpriv", *_setpriv_options(self.user), *argv] if self.user else argv
+        argv = [self.python, "-c", program, *words]
+        return ["setpriv", *_setpriv_options(self.user), "env", *argv] if self.user else argv
 
     def start(self, *words: str, before: Sequence[str] = ()) -> subprocess.Popen[str]:
         """Start `minid WORDS` in the folder, in a process group of its own."""
@@ -304,6 +308,58 @@ def copy_line(line: Line, folder: Path) -> Line:
         shutil.copytree(line.folder / part, folder / part)
     shutil.copy(line.folder / "config.toml", folder)
     return replace(line, folder=folder)
+
+
+def ordinary_user() -> str:
+    """The name of an ordinary user with subordinate ids that minid may run as.
+
+    As root: `builder1`, else the first there is; skips where the machine has none. A user who is
+    not root is one already.
+    """
+    if os.geteuid() != 0:
+        return ""
+    known = {entry.pw_name for entry in pwd.getpwall() if entry.pw_uid}
+    lines = Path("/etc/subuid").read_text().splitlines() if Path("/etc/subuid").exists() else []
+    names = [name for name in (line.partition(":")[0] for line in lines) if name in known]
+    if not names:
+        demand_or_skip("user", "no ordinary user of this machine has subordinate ids")
+    return "builder1" if "builder1" in names else names[0]
+
+
+def give_to(line: Line, user: str) -> Line:
+    """The folder made over to an ordinary user, who is the one to call minid then."""
+    if not user:
+        return line
+    entry = pwd.getpwnam(user)
+    for path in (line.folder, *line.folder.rglob("*")):
+        os.chown(path, entry.pw_uid, entry.pw_gid)
+    return replace(line, user=user, python=_python_for(user, line.folder.parent / "python"))
+
+
+def _python_for(user: str, place: Path) -> str:
+    """An interpreter that has minid and that the user may run: ours, or the machine's in a venv.
+
+    Interpreters below somebody's home are common, and closed to others.
+    """
+
+    def reaches(python: str) -> bool:
+        # `env` comes between: setpriv looks the program up with the rights that it gives away.
+        words = ["setpriv", *_setpriv_options(user), "env", "-C", "/", python, "-I", "-c"]
+        return (
+            subprocess.run([*words, "import minid.cli.main"], capture_output=True).returncode == 0
+        )
+
+    if reaches(sys.executable):
+        return sys.executable
+    machines = "/usr/bin/python3"
+    subprocess.run([machines, "-m", "venv", "--without-pip", str(place)], check=True)
+    (folder,) = place.glob("lib/python3*/site-packages")
+    libraries = [str(ROOT), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    (folder / "minid.pth").write_text("\n".join(dict.fromkeys(libraries)) + "\n")
+    python = str(place / "bin" / "python")
+    if not reaches(python):
+        demand_or_skip("user", f"{user} can reach neither {sys.executable} nor {ROOT}")
+    return python
 
 
 def wait_for(what: Callable[[], object], seconds: float = 30.0) -> None:
