@@ -33,7 +33,9 @@ def execute(arguments: argparse.Namespace) -> int:
     if target.exists() and arguments.output != "-":
         raise UsageError(f"{target}: expected no file, got one", hint="choose one with --output")
     local = arguments.archive or _mirrored(config.mirrors, arguments.url)
-    expected = Digest.parse(arguments.sha256) if arguments.sha256 else None
+    if local is not None and not local.is_file():
+        raise UsageError(f"--archive: expected a file, got {str(local)!r}")
+    expected = _read_digest(arguments.sha256) if arguments.sha256 else None
     with open_workshop(config, {}) as shop:
         with shop.blobs.receive() as sink:
             if local:
@@ -49,8 +51,17 @@ def execute(arguments: argparse.Namespace) -> int:
         return 0
     os.makedirs(target.parent, exist_ok=True)  # noqa: PTH103
     write_file(target, text.encode())
-    print(f"wrote {target}: look it over, then: minid build {target.stem}")
+    here = Path.cwd()
+    shown = target.relative_to(here) if target.is_relative_to(here) else target
+    print(f"wrote {shown}: look it over, then: minid build {target.stem}")
     return 0
+
+
+def _read_digest(text: str) -> Digest:
+    try:
+        return Digest.parse(text)
+    except ValueError as error:
+        raise UsageError(f"--sha256: {error}") from None
 
 
 def _mirrored(mirrors: tuple[str, ...], url: str) -> Path | None:

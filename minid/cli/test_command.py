@@ -64,14 +64,13 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _shown(result: CheckResult) -> list[str]:
-    """The beginning of a page, the end of a command's output; all of what a failed test saw."""
+    """The beginning of a page or an output; all of what a failed test saw."""
     lines = result.detail.splitlines()
     if not result.passed:
         return lines
-    if result.name.startswith("exec "):
-        return lines[-_SHOWN_OUTPUT:]
-    more = [f"... ({len(lines) - _SHOWN_PAGE} more lines)"] if len(lines) > _SHOWN_PAGE else []
-    return lines[:_SHOWN_PAGE] + more
+    limit = _SHOWN_OUTPUT if result.name.startswith("exec ") else _SHOWN_PAGE
+    more = [f"... ({len(lines) - limit} more lines)"] if len(lines) > limit else []
+    return lines[:limit] + more
 
 
 def _print_report(image: Image, report: CheckReport, *, audit: bool) -> None:
