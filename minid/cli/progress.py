@@ -103,7 +103,7 @@ class _Row:
 
 
 class Live:
-    """A block of one line a recipe: its stage, seconds, last log line. Redrawn ten times a second."""
+    """A block of one line a recipe: its stage, seconds, last log line; redrawn all the time."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
