@@ -38,8 +38,10 @@ def find_image(records: Records, name: str) -> dict[str, object]:
         ]
         wanted = matches[0] if matches else None
     if wanted is None:
-        known = ", ".join(tags) or "none"
-        raise UsageError(f"expected an image ({known}), got {name!r}")
+        known = f"one of {', '.join(tags)}" if tags else "and there is none yet"
+        raise UsageError(
+            f"expected an image, {known}, got {name!r}", hint="`minid build` makes images"
+        )
     found = records.image(wanted)
     assert found is not None
     return found

@@ -80,11 +80,12 @@ def _print_report(image: Image, report: CheckReport, *, audit: bool) -> None:
         word = "passed" if result.passed else "FAILED"
         print(f"  {printable(result.name)}: {word} in {seconds(result.seconds)}")
         for line in _shown(result):
-            print(f"    | {printable(line)}")
+            print(f"    | {printable(line)}".rstrip())
     if not report.results:
         print("  the recipe has no [[check]], and the image no program to start")
     if audit and report.passed:
-        print(f"  libraries mapped: {len(report.libraries)}")
+        ended = "" if report.libraries else ", as far as was seen before it ended"
+        print(f"  libraries mapped: {len(report.libraries)}{ended}")
         for path in report.libraries:
             print(f"    {printable(path)}")
         print(f"  files looked for in vain: {len(report.missed)}")
