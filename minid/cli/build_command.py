@@ -72,7 +72,7 @@ def execute(arguments: argparse.Namespace) -> int:
 def _stop_on_signals(cancel: threading.Event) -> Iterator[None]:
     """SIGINT and SIGTERM end the builds within seconds; a second one ends minid at once."""
 
-    def stop(number: int, _frame: object) -> None:
+    def stop(_number: int, _frame: object) -> None:
         if cancel.is_set():
             raise KeyboardInterrupt
         cancel.set()
