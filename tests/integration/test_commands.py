@@ -20,7 +20,9 @@ from minid.host.capture import CommandJob
 from minid.host.container import LayerFile, prune_layers
 from minid.host.logfile import LogFile
 from minid.model import Changes, Composed, Entry, Limits, Tree
+from minid.recipe_reader import parse_recipe
 from minid.steps.commands import apply_changes, run_job
+from minid.steps.image import build_image
 from minid.steps.layers import write_layer
 from minid.store.blobs import Blobs
 from minid.store.contents import read_content, store_tree
@@ -44,6 +46,17 @@ rm /opt/file; mkdir /opt/file; echo inside > /opt/file/inside
 echo more >> /usr/one; chmod 700 /usr/capable
 sed -i s/nothing/something/ /etc/passwd; chmod 755 /bin/busybox; cat /usr/equal > /usr/copy
 mv /usr/copy /usr/equal; chown 7:8 /etc; : > /etc/empty
+"""
+
+
+RECIPE = """
+summary = "test"
+[source]
+version = "1"
+url = "https://192.0.2.1/r-1.tar.gz"
+sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
+[build]
+steps = ["make"]
 """
 
 
@@ -111,9 +124,20 @@ class Bench:
         assert entry is not None and entry.content is not None
         return read_content(self.blobs)(entry.content)
 
-    def layer_of(self, entries: tuple[Entry, ...]) -> Digest:
-        """The gzip's digest."""
-        return write_layer(entries, read_content(self.blobs), self.blobs, created_by="t")[0].digest
+    def image_of(self, *parts: tuple[Entry, ...]) -> Digest:
+        """The manifest's digest of an image with these layers."""
+        read = read_content(self.blobs)
+        layers = tuple(write_layer(part, read, self.blobs, created_by="t")[0] for part in parts)
+        recipe = parse_recipe(RECIPE.encode(), Path("r.toml"))
+        image = build_image(
+            recipe,
+            layers=layers,
+            base=None,
+            created=MTIME,
+            architecture="amd64",
+            blobs=self.blobs,
+        )
+        return image.manifest
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -172,11 +196,13 @@ def test_what_commands_leave(bench: Bench, copied: bool) -> None:
     assert not {"proc", "dev", "sys"} & found.keys()
 
 
-def test_overlay_and_copy_give_the_same_bytes(bench: Bench) -> None:
+def test_overlay_and_copy_give_the_same_image(bench: Bench) -> None:
     overlay, copy = bench.compose(MANY), bench.compose(MANY, copied=True)
-    assert overlay.flatten == copy.flatten
-    assert bench.layer_of(overlay.own) == bench.layer_of(copy.own)
-    assert bench.layer_of(overlay.tree.entries) == bench.layer_of(copy.tree.entries)
+    base = bench.base.entries
+    assert overlay.flatten and copy.flatten
+    assert bench.image_of(overlay.tree.entries) == bench.image_of(copy.tree.entries)
+    assert bench.image_of(base, overlay.own) == bench.image_of(base, copy.own)
+    assert bench.image_of(base, overlay.own) != bench.image_of(base)
 
 
 def test_next_command_sees_what_the_last_one_did(bench: Bench) -> None:
@@ -357,7 +383,9 @@ def test_whole_line(line: Line) -> None:
     assert line.tags() == before
 
     line.edit("owner", '"echo last words; exit 4"', '"rm /data/file"')
-    line.edit("owner", 'exec = ["cat", "/app/conf"]', 'exec = ["sh", "-c", "! ls /data/file && echo two"]')
+    line.edit(
+        "owner", 'exec = ["cat", "/app/conf"]', 'exec = ["sh", "-c", "! ls /data/file && echo two"]'
+    )
     line.build()
     assert line.tags()["owner:1.0.0"] != before["owner:1.0.0"]
     assert line.tags()["shell:1.0.0"] == before["shell:1.0.0"]
