@@ -16,6 +16,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Names that no other image has: what a benchmark loads into the engine must not move anybody's tag.
 PREFIX = "minid-benchmark"
+LABEL = "minid.benchmark"
 
 
 def minid(folder: Path, *words: str) -> tuple[float, str]:
@@ -52,7 +53,9 @@ def prepare_folder(folder: Path, *, docker: bool) -> None:
     for name in ("busybox", "nginx"):
         text = (REPOSITORY / "recipes" / f"{name}.toml").read_text()
         tags = f'tags = ["{PREFIX}-{name}:{{version}}", "{PREFIX}-{name}:latest"]'
-        write_text(folder / "recipes" / f"{name}.toml", replace_line(text, "tags", tags))
+        labels = f'labels = {{ "{LABEL}" = "yes" }}'
+        text = replace_line(text, "tags", f"{tags}\n{labels}")
+        write_text(folder / "recipes" / f"{name}.toml", text)
     set_docker(folder, docker=docker)
 
 
@@ -99,12 +102,12 @@ def docker_build(docker: str, context: Path, tag: str, *options: str) -> float:
 
 
 def remove_images(docker: str) -> None:
-    """Remove what the benchmarks left in the engine, named or not: all of it has their label."""
-    for _ in range(2):  # a name first, then what lost its name with it
-        found = timed([docker, "images", "--quiet", f"--filter=reference={PREFIX}*"])[1].split()
+    """Remove what the benchmarks left in the engine: by name, and by label what lost its name."""
+    for filtered in (f"reference={PREFIX}*", f"label={LABEL}"):
+        found = timed([docker, "images", "--quiet", "--filter", filtered])[1].split()
         if found:
             subprocess.run(
-                [docker, "rmi", "--force", *set(found)], capture_output=True, check=False
+                [docker, "rmi", "--force", *dict.fromkeys(found)], capture_output=True, check=False
             )
 
 

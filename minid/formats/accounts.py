@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minid.recipe import Group, User
@@ -41,9 +41,7 @@ def _numbers(text: str) -> dict[str, int]:
     return {f[0]: int(f[2]) for f in lines if len(f) > 2 and f[2].isdigit()}
 
 
-def _free(taken: set[int], wanted: int | None) -> int:
-    if wanted is not None:
-        return wanted
+def _free(taken: set[int]) -> int:
     return next(n for n in range(_FIRST_SYSTEM_ID, _LAST_ID) if n not in taken)
 
 
@@ -51,27 +49,34 @@ def _lines(text: str) -> list[str]:
     return text.splitlines() if text.strip() else []
 
 
-def add_accounts(base: Accounts, users: Iterable[User], groups: Iterable[Group]) -> Accounts:
+def add_accounts(base: Accounts, users: Sequence[User], groups: Sequence[Group]) -> Accounts:
     """`base` with these users and groups, numbers given out from 100 upwards in this order.
 
-    A user of a name that exists is replaced in place; each user has a group of the same name
-    unless the recipe or the base defines one. Shadow lines are locked (`!`) and undated, so that
-    equal recipes give equal files.
+    A name that exists keeps its number unless the recipe gives another, and its line is replaced
+    in place. A number that the recipe names is not given out to anybody else. Each user has a group
+    of the same name, with the same number where that is free, unless the recipe names its gid.
+    Shadow lines are locked (`!`) and undated, so that equal recipes give equal files.
     """
     passwd, group, shadow = _lines(base.passwd), _lines(base.group), _lines(base.shadow)
-    gids = _numbers(base.group)
-    uids = _numbers(base.passwd)
-    for entry in groups:
-        gid = _free(set(gids.values()) | set(uids.values()), entry.gid)
-        gids[entry.name] = gid
-        _put(group, f"{entry.name}:x:{gid}:{','.join(entry.members)}")
+    uids = base.uids | {user.name: user.uid for user in users if user.uid is not None}
+    gids = _numbers(base.group) | {item.name: item.gid for item in groups if item.gid is not None}
+    promised = {user.gid for user in users if user.gid is not None}
+    for item in groups:
+        if item.name not in gids:
+            own = uids.get(item.name, -1)
+            taken = {*gids.values(), *uids.values(), *promised}
+            gids[item.name] = own if own >= 0 and own not in gids.values() else _free(taken)
+        _put(group, f"{item.name}:x:{gids[item.name]}:{','.join(item.members)}")
     for user in users:
-        taken = set(uids.values()) | set(gids.values()) - {gids.get(user.name, -1)}
-        uid = _free(taken, user.uid)
-        gid = user.gid if user.gid is not None else gids.get(user.name, -1)
-        if gid < 0:
-            gid = uid if uid not in gids.values() else _free(set(gids.values()), None)
-        uids[user.name] = uid
+        if user.name not in uids:
+            taken = {*uids.values(), *promised, *gids.values()} - {gids.get(user.name, -1)}
+            uids[user.name] = _free(taken)
+        uid = uids[user.name]
+        gid = user.gid
+        if gid is None:
+            gid = gids.get(user.name, base.primary_gids.get(user.name))
+        if gid is None:
+            gid = uid if uid not in gids.values() else _free({*gids.values(), *uids.values()})
         if gid not in gids.values():
             gids[user.name] = gid
             _put(group, f"{user.name}:x:{gid}:")

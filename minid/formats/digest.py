@@ -39,7 +39,7 @@ class Digest:
 
 
 def canonical_json(value: object) -> bytes:
-    """`value` as JSON with sorted keys, no white space and no escapes: equal values, equal bytes."""
+    """`value` as JSON, keys sorted, no white space, no escapes: equal values give equal bytes."""
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     ).encode()

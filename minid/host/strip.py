@@ -1,4 +1,4 @@
-"""Stripping ELF files with an environment's own `strip`, in the sandbox: it parses what we built."""
+"""Stripping ELF files with an environment's own `strip`, in the sandbox: it parses our output."""
 
 from __future__ import annotations
 

@@ -35,39 +35,41 @@ def compose_rootfs(
     the release's time, and the time of everything made here. ComposeError names the recipe's key.
     """
     root = Root(base.entries)
-    lower = _lay_payload(root, payload, mtime)
+    laid = _lay_payload(root, payload, mtime)
     own = _Own(recipe, root, read, mtime, files)
     removed = own.remove_paths()
+    lower = _payload_layer(root, laid)
     own.add_accounts()
     own.add_directories()
     own.add_files()
     own.add_links()
     own.edit_files()
     base_paths = {entry.image_path for entry in base.entries}
-    lower = [entry for entry in lower if root.get(entry.image_path) is not None]
     return Composed(
         tree=root.tree(),
-        payload=with_parents(_close_links(lower, payload), root),
+        payload=with_parents(lower, root),
         own=with_parents(own.layer.values(), root),
         flatten=bool(removed & base_paths),
     )
 
 
-def _lay_payload(root: Root, payload: Tree, mtime: int) -> list[Entry]:
-    """Put the payload on the base; what the base already has, byte for byte, is left out."""
-    layer: dict[str, Entry] = {}
+def _lay_payload(root: Root, payload: Tree, mtime: int) -> list[str]:
+    """Put the payload on the base; the paths that it takes, without those where the base already
+    has the same, byte for byte."""
+    laid: dict[str, None] = {}
+    files = Root(payload.entries)
     for entry in payload.entries:
         name = entry.image_path.rpartition("/")[2]
         if name.startswith(".wh."):
             raise ComposeError(
                 f"/{entry.image_path}: expected no whiteout name in a payload, got {name!r}"
             )
-        existing = root.get(entry.image_path)
-        if existing is not None and _same(existing, entry):
+        below = root.file(entry.image_path) or root.get(entry.image_path)
+        if below is not None and _same(below, files.file(entry.image_path) or entry):
             continue
         for added in root.put(entry, mtime, "payload: "):
-            layer[added.image_path] = added
-    return list(layer.values())
+            laid[added.image_path] = None
+    return list(laid)
 
 
 def _same(below: Entry, above: Entry) -> bool:
@@ -79,19 +81,20 @@ def _same(below: Entry, above: Entry) -> bool:
         return below.target == above.target
     if below.content is None or above.content is None:
         return False
-    owner = (below.mode, below.uid, below.gid) == (above.mode, above.uid, above.gid)
-    return owner and below.content.digest == above.content.digest
+    return below.content.digest == above.content.digest and all(
+        getattr(below, name) == getattr(above, name) for name in ("mode", "uid", "gid", "xattrs")
+    )
 
 
-def _close_links(layer: list[Entry], payload: Tree) -> list[Entry]:
-    """Hard links work inside one layer only: a link whose target is not there becomes a file."""
-    here = {entry.image_path for entry in layer}
-    files = {entry.image_path: entry for entry in payload.entries}
+def _payload_layer(root: Root, laid: list[str]) -> list[Entry]:
+    """What is left of the payload's own layer. Hard links work inside one layer only: one whose
+    file is not there becomes a file."""
+    layer = {path: entry for path in laid if (entry := root.get(path)) is not None}
     return [
-        replace(entry, kind="file", target="", content=files[entry.target].content)
-        if entry.kind == "hardlink" and entry.target not in here
+        root.file(path) or entry
+        if entry.kind == "hardlink" and entry.target not in layer
         else entry
-        for entry in layer
+        for path, entry in layer.items()
     ]
 
 
@@ -117,7 +120,7 @@ class _Own:
             self.layer[added.image_path] = added
 
     def _text(self, image_path: str) -> str:
-        entry = self.root.get(image_path)
+        entry = self.root.file(image_path)
         if entry is None or entry.content is None:
             return ""
         return self.read(entry.content).decode("utf-8", "surrogateescape")
@@ -219,10 +222,7 @@ class _Own:
 
     def _edit_file(self, edit: Edit, key: str) -> None:
         path = self.root.resolve(edit.path.strip("/"), follow_last=True)
-        entry = self.root.get(path)
-        if entry is not None and entry.kind == "hardlink":
-            target = self.root.get(entry.target)
-            entry = target and replace(target, image_path=path)
+        entry = self.root.file(path) or self.root.get(path)
         if entry is None or entry.content is None:
             raise ComposeError(
                 f"{self._where(key)}expected a file at {edit.path}, "

@@ -15,7 +15,7 @@ from minid.formats.digest import Digest, canonical_json, digest_of_json
 from minid.recipe import Contents, ImageTable, Recipe, Rootfs
 
 # Raised when a stage's code changes what it makes: results of older code are not used then.
-STAGE_VERSIONS = {"compile": 1, "pack": 1, "compose": 1, "image": 2, "check": 1}
+STAGE_VERSIONS = {"compile": 1, "pack": 1, "compose": 1, "image": 3, "check": 1}
 
 _MAX_OWN_FILE = 64 << 20
 

@@ -63,9 +63,8 @@ def test_history_has_one_entry_with_a_layer_per_layer() -> None:
     filled = [line["created_by"] for line in history if not line.get("empty_layer")]
     assert filled == ["base", "own"]
     assert [line["created_by"] for line in history] == ["base", "CMD", "own"]
-    assert all(
-        re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", line["created"]) for line in history
-    )
+    time = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+    assert all(time.fullmatch(line["created"]) for line in history)
     assert [line.get("author", "") for line in history] == ["", "", "me"]
 
 
@@ -121,6 +120,12 @@ def test_run_configuration_in_words_of_the_specification() -> None:
         "StopSignal": "SIGQUIT",
         "Labels": {"a": "1", "b": "2"},
     }
+
+
+def test_entries_of_a_base_keep_their_time() -> None:
+    history = [History("base", created="2024-09-26T21:31:42Z"), History("own")]
+    created = [line["created"] for line in config(history=history)["history"]]
+    assert created == ["2024-09-26T21:31:42Z", "2025-02-05T11:06:32Z"]
 
 
 def test_order_of_labels_does_not_reach_the_bytes() -> None:

@@ -208,7 +208,10 @@ def test_size_beyond_eight_gigabytes_stands_in_a_pax_record() -> None:
     writer = TarWriter(out.write)
     digest = Content.inline(b"").digest
     writer.begin(Entry("big", "file", 0o644, MTIME, content=Content(digest, size)))
-    assert tarfile.open(fileobj=io.BytesIO(out.getvalue())).next().size == size  # type: ignore[union-attr]
+    with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as tar:
+        member = tar.next()
+    assert member is not None
+    assert member.size == size
 
 
 def test_the_root_itself_can_be_a_member() -> None:

@@ -44,7 +44,7 @@ def test_inline_content_is_not_written() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"{", b'[["a"]]', b"null", b"7"])
 def test_other_bytes_are_refused(data: bytes) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         parse_tree(data)
 
 
