@@ -104,16 +104,25 @@ def tag(engine_id: str, name: str, guard_label: str = RECIPE_LABEL) -> None:
     holder = inspect_image(name)
     if holder is not None and holder["Id"] == engine_id:
         return
-    labels = ((holder or {}).get("Config") or {}).get("Labels") or {}
-    if holder is not None and guard_label not in labels:
+    if _is_foreign(holder, guard_label):
         raise PublishError(
-            f"docker: {name}: expected an image of minid's, got {holder['Id'][:19]!r} without "
-            f"the label {guard_label}",
+            f"docker: {name}: expected an image of minid's, got {(holder or {})['Id'][:19]!r} "
+            f"without the label {guard_label}",
             hint=f"docker tag {name} some-other-name && docker rmi {name}, or change image.tags",
         )
     repository, _, word = name.rpartition(":")
     query = f"repo={quote(repository, safe='')}&tag={quote(word, safe='')}"
     _expect(_request("POST", f"/images/{engine_id}/tag?{query}"), 201, f"tag {name}")
+
+
+def is_foreign(name: str, guard_label: str = RECIPE_LABEL) -> bool:
+    """Whether `name` is held by an image without `guard_label`: `tag` would refuse it."""
+    return _is_foreign(inspect_image(name), guard_label)
+
+
+def _is_foreign(holder: dict[str, Any] | None, guard_label: str) -> bool:
+    labels = ((holder or {}).get("Config") or {}).get("Labels") or {}
+    return holder is not None and guard_label not in labels
 
 
 def remove_image(name: str) -> bool:

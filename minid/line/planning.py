@@ -17,7 +17,7 @@ from minid.model import Environment, Image
 from minid.recipe import Recipe, tag_names
 from minid.recipe_graph import references
 from minid.steps.plan import OwnFiles, Plan, changed_inputs, load_own_files, make_plan
-from minid.steps.publish import pending_targets
+from minid.steps.publish import workable_targets
 from minid.store.blobs import Blobs
 from minid.store.records import Records
 
@@ -151,7 +151,7 @@ def _plan_recipe(
     pending: tuple[str, ...] = ()
     if result and blobs.has(Digest.parse(str(result["manifest"]))):
         image = parse_image(result)
-        pending = pending_targets(config.publish, records, image)
+        pending = workable_targets(config.publish, records, image)
     changes = changed_inputs(records.inputs(recipe.name), plan.inputs)
     return Standing(
         recipe, files, environment, digests[chosen], plan, changes, image, pending, False

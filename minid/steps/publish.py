@@ -23,7 +23,13 @@ from minid.formats.oci import (
     architecture_of,
     dump_index,
 )
-from minid.host.docker_engine import Archive, engine_answers, load_image, publish_archive
+from minid.host.docker_engine import (
+    Archive,
+    engine_answers,
+    is_foreign,
+    load_image,
+    publish_archive,
+)
 from minid.host.files import write_file, write_stream
 from minid.model import Image, Published
 from minid.store.blobs import Blobs
@@ -64,6 +70,25 @@ def pending_targets(publishing: Publishing, records: Records, image: Image) -> t
 
 def _published(records: Records, target: str, image: Image) -> bool:
     return all(records.published(target, name) == str(image.manifest) for name in image.tags)
+
+
+def workable_targets(publishing: Publishing, records: Records, image: Image) -> tuple[str, ...]:
+    """The pending targets that a run could serve: none for the sake of names in Docker that
+    somebody else's images hold, which a note has told of, unless Docker is demanded."""
+    pending = pending_targets(publishing, records, image)
+    if DOCKER in pending and publishing.docker == "auto" and not _takes_any(records, image):
+        return tuple(target for target in pending if target != DOCKER)
+    return pending
+
+
+def _takes_any(records: Records, image: Image) -> bool:
+    lacking = [
+        name for name in image.tags if records.published(DOCKER, name) != str(image.manifest)
+    ]
+    try:
+        return not all(is_foreign(name) for name in lacking)
+    except PublishError:
+        return True  # the engine falls silent now and then; the run will tell
 
 
 def publish_image(
