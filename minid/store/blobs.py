@@ -22,6 +22,13 @@ from minid.host.files import sync_folder
 _CHUNK = 1 << 20
 
 
+def _lost(digest: Digest) -> StoreError:
+    return StoreError(
+        f"store: expected blob {digest}, got nothing",
+        hint="the store lost a file; build again with `minid build --force`",
+    )
+
+
 class Sink:
     """Takes the bytes of one blob. Leaving `Blobs.receive` without `commit` discards them."""
 
@@ -79,7 +86,10 @@ class Blobs:
 
     def size(self, digest: Digest) -> int:
         """The blob's size in bytes."""
-        return self.path(digest).stat().st_size
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            raise _missing(digest) from None
 
     @contextlib.contextmanager
     def receive(self) -> Iterator[Sink]:
@@ -99,8 +109,10 @@ class Blobs:
         self._named = True
 
     def add(self, data: bytes | Iterable[bytes], expected: Digest | None = None) -> Digest:
-        """Store `data` and return its digest."""
+        """Store `data` and return its digest; StoreError if it is not `expected`."""
         if isinstance(data, bytes) and self.has(digest := Digest.of(data)):
+            if expected not in (None, digest):
+                raise StoreError(f"blob: expected {expected}, got {digest}")
             return digest
         with self.receive() as sink:
             for chunk in (data,) if isinstance(data, bytes) else data:
@@ -109,35 +121,44 @@ class Blobs:
 
     def read(self, digest: Digest) -> bytes:
         """The blob's bytes, hashed again; StoreError where it is missing or damaged."""
-        try:
-            data = self.path(digest).read_bytes()
-        except FileNotFoundError:
-            raise StoreError(
-                f"store: expected blob {digest}, got nothing",
-                hint="the store lost a file; build again with `minid build --force`",
-            ) from None
+        with self._open(digest) as file:
+            data = file.read()
         if Digest.of(data) != digest:
-            raise StoreError(
-                f"store: expected blob {digest}, got other bytes",
-                hint=f"remove {self.path(digest)} and build again with `minid build --force`",
-            )
+            raise self.damaged(digest)
         return data
 
     def iterate(self, digest: Digest) -> Iterator[bytes]:
-        """The blob in chunks, hashed on the way; StoreError after the last if it is damaged."""
+        """The blob in chunks, hashed on the way; StoreError where it is missing, and after the last
+        chunk where it is damaged."""
         running = hashlib.sha256()
-        with self.path(digest).open("rb") as file:
+        with self._open(digest) as file:
             while chunk := file.read(_CHUNK):
                 running.update(chunk)
                 yield chunk
         if running.hexdigest() != digest.hex:
-            raise StoreError(f"store: expected blob {digest}, got other bytes")
+            raise self.damaged(digest)
 
     def read_range(self, digest: Digest, offset: int, size: int) -> bytes:
-        """`size` bytes at `offset` of a blob, unverified: the caller hashes what it uses."""
-        with self.path(digest).open("rb") as file:
+        """`size` bytes at `offset` of a blob, unverified: the caller hashes what it uses.
+
+        StoreError where the blob is missing.
+        """
+        with self._open(digest) as file:
             file.seek(offset)
             return file.read(size)
+
+    def _open(self, digest: Digest) -> BinaryIO:
+        try:
+            return self.path(digest).open("rb")
+        except FileNotFoundError:
+            raise _missing(digest) from None
+
+    def damaged(self, digest: Digest) -> StoreError:
+        """What to raise where a blob's bytes are not those of its name."""
+        return StoreError(
+            f"store: expected blob {digest}, got other bytes",
+            hint=f"remove {self.path(digest)} and build again with `minid build --force`",
+        )
 
     def flush(self) -> None:
         """Make the names of all blobs written so far durable: call before a record names them."""
@@ -152,3 +173,10 @@ class Blobs:
         for path in leftovers:
             path.unlink()
         return len(leftovers)
+
+
+def _missing(digest: Digest) -> StoreError:
+    return StoreError(
+        f"store: expected blob {digest}, got nothing",
+        hint="the store lost a file; build again with `minid build --force`",
+    )

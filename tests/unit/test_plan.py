@@ -149,7 +149,8 @@ def test_a_field_changes_its_stage_and_all_after_it(table: str, name: str) -> No
 @pytest.mark.parametrize("name", RECIPE_FIELDS)
 def test_a_field_of_the_recipe_itself(name: str) -> None:
     value, stage = RECIPE_FIELDS[name]
-    changed = replace(RECIPE, **{name: value})
+    changes: dict[str, Any] = {name: value}
+    changed = replace(RECIPE, **changes)
     assert first_changed(plan_of(), plan_of(changed)) == stage
 
 
