@@ -6,6 +6,7 @@ needs it. Their sources are made here, compiled with this machine's gcc, and ser
 
 from __future__ import annotations
 
+import atexit
 import gzip
 import hashlib
 import io
@@ -29,6 +30,7 @@ from tests.support.require import demand_or_skip
 
 ROOT = Path(__file__).parents[2]
 MTIME = 1700000000
+SUBORDINATE = "1879113728-1879179263"  # nobody else's: above what useradd hands out
 NOBODYS_URL = "https://127.0.0.1/{name}-{{version}}.tar.gz"  # refused before any packet is sent
 
 GROUND_FILES = {
@@ -274,13 +276,27 @@ def _setpriv_options(user: str) -> list[str]:
     return [f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
 
 
+def _copy_minid(folder: Path) -> None:
+    """minid and what it always loads, as source: that fits every Python that it runs on."""
+    import tomli
+
+    def is_other(where: str, names: list[str]) -> list[str]:
+        return [name for name in names if "." in name and not name.endswith((".py", ".typed"))]
+
+    for package in (ROOT / "minid", Path(tomli.__file__).parent):
+        shutil.copytree(package, folder / package.name, ignore=is_other)
+
+
 @contextmanager
 def line_folder(name: str = "w") -> Iterator[Path]:
     """A new folder that every user can reach, gone afterwards.
 
-    It lies below MINID_TEST_FOLDER, or var/tests of the checkout.
+    It lies below MINID_TEST_FOLDER, or var/tests of the checkout, or /var/tmp where the checkout
+    is in somebody's closed home.
     """
-    shelf = Path(os.environ.get("MINID_TEST_FOLDER") or ROOT / "var" / "tests")
+    closed = any(not path.stat().st_mode & 0o001 for path in (ROOT, *ROOT.parents))
+    own = Path("/var/tmp/minid-tests") if closed else ROOT / "var" / "tests"
+    shelf = Path(os.environ.get("MINID_TEST_FOLDER") or own)
     shelf.mkdir(parents=True, exist_ok=True)
     place = Path(tempfile.mkdtemp(prefix="line-", dir=shelf))
     place.chmod(0o755)
@@ -313,17 +329,29 @@ def copy_line(line: Line, folder: Path) -> Line:
 def ordinary_user() -> str:
     """The name of an ordinary user with subordinate ids that minid may run as.
 
-    As root: `builder1`, else the first there is; skips where the machine has none. A user who is
-    not root is one already.
+    As root: `builder1`, else the first there is, else one who is made, and removed when the tests
+    end. Skips where the machine makes none. A user who is not root is one already.
     """
     if os.geteuid() != 0:
         return ""
     known = {entry.pw_name for entry in pwd.getpwall() if entry.pw_uid}
-    lines = Path("/etc/subuid").read_text().splitlines() if Path("/etc/subuid").exists() else []
-    names = [name for name in (line.partition(":")[0] for line in lines) if name in known]
+    files = [path for path in map(Path, ("/etc/subuid", "/etc/subgid")) if path.exists()]
+    owners = [[row.partition(":")[0] for row in path.read_text().splitlines()] for path in files]
+    names = [name for name in owners[0] if name in known & {*owners[-1]}] if owners else []
     if not names:
-        demand_or_skip("user", "no ordinary user of this machine has subordinate ids")
+        return _make_user("minid-tests")
     return "builder1" if "builder1" in names else names[0]
+
+
+def _make_user(name: str) -> str:
+    ranges = ("--add-subuids", SUBORDINATE, "--add-subgids", SUBORDINATE)
+    try:
+        subprocess.run(["useradd", "--no-create-home", name], check=True, capture_output=True)
+        atexit.register(subprocess.run, ["userdel", name], capture_output=True)
+        subprocess.run(["usermod", *ranges, name], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        demand_or_skip("user", f"no ordinary user has subordinate ids, nor can be made: {error}")
+    return name
 
 
 def give_to(line: Line, user: str) -> Line:
@@ -357,6 +385,8 @@ def _python_for(user: str, place: Path) -> str:
     libraries = [str(ROOT), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
     (folder / "minid.pth").write_text("\n".join(dict.fromkeys(libraries)) + "\n")
     python = str(place / "bin" / "python")
+    if not reaches(python):
+        _copy_minid(folder)
     if not reaches(python):
         demand_or_skip("user", f"{user} can reach neither {sys.executable} nor {ROOT}")
     return python
