@@ -30,16 +30,16 @@ class LogFile:
     def write(self, data: bytes) -> None:
         """Take what a program wrote."""
         with self._lock:
-            lines = (self._partial + data).split(b"\n")
-            self._partial = lines.pop()
-            while len(self._partial) > _MAX_LINE:
-                lines.append(self._partial[:_MAX_LINE])
-                self._partial = self._partial[_MAX_LINE:]
-            self._put(lines)
+            *lines, last = (self._partial + data).split(b"\n")
+            *broken, self._partial = _break_up(last)
+            self._put([piece for line in lines for piece in _break_up(line)] + broken)
 
     def say(self, text: str) -> None:
-        """Write a line of minid's own."""
-        self.write(text.encode() + b"\n")
+        """Write a line of minid's own, on a line of its own."""
+        with self._lock:
+            lines = [self._partial] if self._partial else []
+            self._partial = b""
+            self._put(lines + text.encode("utf-8", "backslashreplace").split(b"\n"))
 
     def _put(self, lines: list[bytes]) -> None:
         for line in lines:
@@ -64,6 +64,10 @@ class LogFile:
                 self._put([self._partial])
                 self._partial = b""
             self._file.close()
+
+
+def _break_up(line: bytes) -> list[bytes]:
+    return [line[start : start + _MAX_LINE] for start in range(0, len(line) or 1, _MAX_LINE)]
 
 
 def printable(line: str) -> str:

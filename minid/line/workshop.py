@@ -87,5 +87,8 @@ def _clear_jobs(jobs: Path) -> None:
     if leftovers:
         from minid.host.files import remove_tree
 
-        for folder in leftovers:
-            remove_tree(folder)
+        for path in leftovers:
+            if path.is_dir() and not path.is_symlink():
+                remove_tree(path)
+            else:
+                path.unlink()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from minid.errors import BuildError, UnpackError
 from minid.formats.digest import Digest
+from minid.formats.rootfs import overlay_trees
 from minid.formats.tree import dump_tree
 from minid.formats.url import file_name
 from minid.host.files import temporary_folder
@@ -117,8 +118,8 @@ def compile_source(
             patch = job / "patches" / f"{position:03d}-{name.replace('/', '_')}"
             patch.write_bytes(data)
             patch.chmod(0o644)
-        for tree in needs:
-            write_tree(tree, job / "sysroot", read)
+        # One tree: two libraries share folders.
+        write_tree(overlay_trees(*needs), job / "sysroot", read)
         if identity.uid is not None:
             # The owner's folders stay closed to others; the build user owns what it works on.
             for path in (job, job / "out"):
@@ -215,7 +216,7 @@ class _StepFollower:
         """Take a piece of output."""
         self._log.write(chunk)
         lines = (self._partial + chunk).split(b"\n")
-        self._partial = lines.pop()[-4096:]
+        self._partial = lines.pop()[:4096]  # the number of the step stands at the front
         for line in lines:
             if line.startswith((b"+ build.steps[", b"+ patch -p1 < ")):
                 self.step = line[2:].split(b": ")[0].decode("utf-8", "replace")

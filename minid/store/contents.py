@@ -14,14 +14,20 @@ Read = Callable[[Content], bytes]
 
 
 def read_content(blobs: Blobs) -> Read:
-    """A function that gives a file's bytes, from memory or from the store."""
+    """A function that gives a file's bytes, from memory or from the store.
+
+    StoreError where the store's bytes are missing or are not those that the tree names.
+    """
 
     def read(content: Content) -> bytes:
         if content.data is not None:
             return content.data
         if content.blob is None:
             raise ValueError("expected content with data or a blob, got neither")
-        return blobs.read_range(content.blob, content.offset, content.size)
+        data = blobs.read_range(content.blob, content.offset, content.size)
+        if Digest.of(data) != content.digest:
+            raise blobs.damaged(content.blob)
+        return data
 
     return read
 
@@ -29,7 +35,8 @@ def read_content(blobs: Blobs) -> Read:
 def store_tree(entries: Iterable[Entry], read: Read, blobs: Blobs) -> tuple[Digest, Tree]:
     """Write entries as one tar blob; its digest, and the entries pointing into it.
 
-    The entries must be sorted. Every file's bytes are checked against its content's digest.
+    The entries must be sorted. Every file's bytes are checked against its content's digest;
+    ValueError, with nothing stored, for others.
     """
     placed: list[Entry] = []
     with blobs.receive() as sink:
