@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,9 +24,10 @@ from minid.steps.image import build_image
 from minid.steps.layers import write_layer
 from minid.store.blobs import Blobs
 from minid.store.contents import read_content, store_tree
-from tests.support.line import Line, line_folder
+from tests.support.line import Line, give_to, line_folder
 from tests.support.require import require
 from tests.support.tiny_image import GROUP, MTIME, PASSWD, file, folder, link
+from tests.support.users import ordinary_user
 
 pytestmark = pytest.mark.integration
 APPLETS = ("cat", "chmod", "chown", "id", "ln", "mkdir", "mkfifo", "mv", "rm", "sed", "sleep")
@@ -339,27 +338,16 @@ contains = "two"
 @pytest.fixture(params=["", "other"])
 def line(request: pytest.FixtureRequest) -> Iterator[Line]:
     """A folder with two recipes, for who runs the tests and for a user without rights."""
-    user = ""
-    if request.param:
-        owners = {row.split(":")[0] for row in Path("/etc/subuid").read_text().splitlines()}
-        names = [entry.pw_name for entry in pwd.getpwall() if entry.pw_uid >= 1000]
-        user = next((name for name in names if name in owners), "")
-        if os.geteuid() != 0 or not user or not can_python(Line(Path(), user=user)):
-            pytest.skip("an ordinary user with subordinate ids who can run Python is needed")
     require("bwrap", "make")
+    user = ordinary_user() if request.param else ""
+    if request.param and not user:
+        pytest.skip("needs root beside the ordinary user")
     with line_folder() as place:
-        line = Line(place, user=user)
+        line = Line(place)
         line.write_config()
         line.add_recipe("shell", SHELL_FILES, SHELL_TABLES)
         line.add_recipe("owner", OWNER_FILES, OWNER_TABLES)
-        if user:
-            shutil.chown(place, user)
-        yield line
-
-
-def can_python(line: Line) -> bool:
-    argv = [*line.argv()[:-1], "import minid"]
-    return not subprocess.run(argv, cwd=Path(__file__).parents[2], check=False).returncode
+        yield give_to(line, user)
 
 
 def layers_of(line: Line, tag: str) -> list[str]:

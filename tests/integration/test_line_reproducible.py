@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.line import Line, copy_line, give_to, new_line, ordinary_user
+from tests.support.line import Line, copy_line, give_to, new_line
 from tests.support.require import require
+from tests.support.users import ordinary_user
 
 pytestmark = pytest.mark.integration
 

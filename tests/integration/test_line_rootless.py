@@ -14,8 +14,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.line import GROUND_FILES, ROOT, Line, copy_line, give_to, new_line, ordinary_user
+from tests.support.line import GROUND_FILES, ROOT, Line, copy_line, give_to, new_line
 from tests.support.require import require
+from tests.support.users import ordinary_user
 
 pytestmark = pytest.mark.integration
 # A service that runs as another user than it is started by, with a file that only it may read.

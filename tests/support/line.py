@@ -6,7 +6,6 @@ needs it. Their sources are made here, compiled with this machine's gcc, and ser
 
 from __future__ import annotations
 
-import atexit
 import gzip
 import hashlib
 import io
@@ -16,7 +15,6 @@ import pwd
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import tempfile
 import time
@@ -26,11 +24,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tests.support.require import demand_or_skip
+from tests.support.users import ROOT, python_for, setpriv_options
 
-ROOT = Path(__file__).parents[2]
 MTIME = 1700000000
-SUBORDINATE = "1879113728-1879179263"  # nobody else's: above what useradd hands out
 NOBODYS_URL = "https://127.0.0.1/{name}-{{version}}.tar.gz"  # refused before any packet is sent
 
 GROUND_FILES = {
@@ -212,7 +208,7 @@ class Line:
         """The command line of `minid WORDS`."""
         program = "import sys; from minid.cli.main import main; sys.exit(main())"
         argv = [self.python, "-c", program, *words]
-        return ["setpriv", *_setpriv_options(self.user), "env", *argv] if self.user else argv
+        return ["setpriv", *setpriv_options(self.user), "env", *argv] if self.user else argv
 
     def start(self, *words: str, before: Sequence[str] = ()) -> subprocess.Popen[str]:
         """Start `minid WORDS` in the folder, in a process group of its own."""
@@ -271,22 +267,6 @@ def source_archive(top: str, files: Mapping[str, str]) -> bytes:
     return gzip.compress(out.getvalue(), mtime=0)
 
 
-def _setpriv_options(user: str) -> list[str]:
-    entry = pwd.getpwnam(user)
-    return [f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
-
-
-def _copy_minid(folder: Path) -> None:
-    """minid and what it always loads, as source: that fits every Python that it runs on."""
-    import tomli
-
-    def is_other(where: str, names: list[str]) -> list[str]:
-        return [name for name in names if "." in name and not name.endswith((".py", ".typed"))]
-
-    for package in (ROOT / "minid", Path(tomli.__file__).parent):
-        shutil.copytree(package, folder / package.name, ignore=is_other)
-
-
 @contextmanager
 def line_folder(name: str = "w") -> Iterator[Path]:
     """A new folder that every user can reach, gone afterwards.
@@ -295,7 +275,7 @@ def line_folder(name: str = "w") -> Iterator[Path]:
     is in somebody's closed home.
     """
     closed = any(not path.stat().st_mode & 0o001 for path in (ROOT, *ROOT.parents))
-    own = Path("/var/tmp/minid-tests") if closed else ROOT / "var" / "tests"
+    own = Path("/var/tmp") if closed else ROOT / "var" / "tests"
     shelf = Path(os.environ.get("MINID_TEST_FOLDER") or own)
     shelf.mkdir(parents=True, exist_ok=True)
     place = Path(tempfile.mkdtemp(prefix="line-", dir=shelf))
@@ -326,34 +306,6 @@ def copy_line(line: Line, folder: Path) -> Line:
     return replace(line, folder=folder)
 
 
-def ordinary_user() -> str:
-    """The name of an ordinary user with subordinate ids that minid may run as.
-
-    As root: `builder1`, else the first there is, else one who is made, and removed when the tests
-    end. Skips where the machine makes none. A user who is not root is one already.
-    """
-    if os.geteuid() != 0:
-        return ""
-    known = {entry.pw_name for entry in pwd.getpwall() if entry.pw_uid}
-    files = [path for path in map(Path, ("/etc/subuid", "/etc/subgid")) if path.exists()]
-    owners = [[row.partition(":")[0] for row in path.read_text().splitlines()] for path in files]
-    names = [name for name in owners[0] if name in known & {*owners[-1]}] if owners else []
-    if not names:
-        return _make_user("minid-tests")
-    return "builder1" if "builder1" in names else names[0]
-
-
-def _make_user(name: str) -> str:
-    ranges = ("--add-subuids", SUBORDINATE, "--add-subgids", SUBORDINATE)
-    try:
-        subprocess.run(["useradd", "--no-create-home", name], check=True, capture_output=True)
-        atexit.register(subprocess.run, ["userdel", name], capture_output=True)
-        subprocess.run(["usermod", *ranges, name], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        demand_or_skip("user", f"no ordinary user has subordinate ids, nor can be made: {error}")
-    return name
-
-
 def give_to(line: Line, user: str) -> Line:
     """The folder made over to an ordinary user, who is the one to call minid then."""
     if not user:
@@ -361,35 +313,7 @@ def give_to(line: Line, user: str) -> Line:
     entry = pwd.getpwnam(user)
     for path in (line.folder, *line.folder.rglob("*")):
         os.chown(path, entry.pw_uid, entry.pw_gid)
-    return replace(line, user=user, python=_python_for(user, line.folder.parent / "python"))
-
-
-def _python_for(user: str, place: Path) -> str:
-    """An interpreter that has minid and that the user may run: ours, or the machine's in a venv.
-
-    Interpreters below somebody's home are common, and closed to others.
-    """
-
-    def reaches(python: str) -> bool:
-        # `env` comes between: setpriv looks the program up with the rights that it gives away.
-        words = ["setpriv", *_setpriv_options(user), "env", "-C", "/", python, "-I", "-c"]
-        return (
-            subprocess.run([*words, "import minid.cli.main"], capture_output=True).returncode == 0
-        )
-
-    if reaches(sys.executable):
-        return sys.executable
-    machines = "/usr/bin/python3"
-    subprocess.run([machines, "-m", "venv", "--without-pip", str(place)], check=True)
-    (folder,) = place.glob("lib/python3*/site-packages")
-    libraries = [str(ROOT), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-    (folder / "minid.pth").write_text("\n".join(dict.fromkeys(libraries)) + "\n")
-    python = str(place / "bin" / "python")
-    if not reaches(python):
-        _copy_minid(folder)
-    if not reaches(python):
-        demand_or_skip("user", f"{user} can reach neither {sys.executable} nor {ROOT}")
-    return python
+    return replace(line, user=user, python=python_for(user, line.folder.parent / "python"))
 
 
 def wait_for(what: Callable[[], object], seconds: float = 30.0) -> None:
