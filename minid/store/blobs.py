@@ -22,13 +22,6 @@ from minid.host.files import sync_folder
 _CHUNK = 1 << 20
 
 
-def _lost(digest: Digest) -> StoreError:
-    return StoreError(
-        f"store: expected blob {digest}, got nothing",
-        hint="the store lost a file; build again with `minid build --force`",
-    )
-
-
 class Sink:
     """Takes the bytes of one blob. Leaving `Blobs.receive` without `commit` discards them."""
 

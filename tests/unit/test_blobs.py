@@ -135,8 +135,13 @@ def test_a_tree_points_into_its_tar(blobs: Blobs) -> None:
     assert store_tree(tree.entries, read, blobs)[0] == digest
 
 
-def test_a_tree_of_other_bytes_is_not_stored(blobs: Blobs) -> None:
-    entry = Entry("a", "file", 0o644, 0, content=Content.inline(b"first"))
-    with pytest.raises(ValueError, match="a: expected sha256"):
-        store_tree([entry], lambda _content: b"other", blobs)
-    assert files(blobs) == []
+def test_damage_of_one_file_is_seen_by_who_reads_it(blobs: Blobs) -> None:
+    entry = Entry("a", "file", 0o644, 0, content=Content.inline(DATA))
+    digest, tree = store_tree([entry], read_content(blobs), blobs)
+    path = blobs.path(digest)
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes().replace(DATA, b"SOME BYTES"))
+    content = tree.entries[0].content
+    assert content is not None
+    with pytest.raises(StoreError, match="got other bytes"):
+        read_content(blobs)(content)
