@@ -1,0 +1,85 @@
+"""The writer's lock: one holder, who is named, and who cannot keep it by dying."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from minid.store.lock import writer_lock
+
+HOLD = (
+    "import sys\n"
+    "from pathlib import Path\n"
+    "from minid.store.lock import writer_lock\n"
+    "with writer_lock(Path(sys.argv[1]), print):\n"
+    "    print('held', flush=True)\n"
+    "    sys.stdin.read()\n"
+)
+
+
+@contextmanager
+def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock until its input ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_nobody_waits_for_a_free_lock(tmp_path: Path) -> None:
+    waited: list[str] = []
+    for _ in range(2):
+        with writer_lock(tmp_path / "state" / "lock", waited.append):
+            assert (tmp_path / "state" / "lock").read_text() == f"{os.getpid()}\n"
+    assert waited == []
+
+
+def test_the_holder_is_named_and_waited_for(tmp_path: Path) -> None:
+    waited: list[str] = []
+    entered = threading.Event()
+    asked = threading.Event()
+
+    def on_wait(pid: str) -> None:
+        waited.append(pid)
+        asked.set()
+
+    def enter() -> None:
+        with writer_lock(tmp_path / "lock", on_wait):
+            entered.set()
+
+    with holder(tmp_path / "lock") as process:
+        thread = threading.Thread(target=enter)
+        thread.start()
+        assert asked.wait(30)
+        assert not entered.is_set()
+        assert process.stdin is not None
+        process.stdin.close()
+        thread.join(30)
+    assert entered.is_set()
+    assert waited == [str(process.pid)]
+
+
+def test_a_killed_holder_frees_the_lock(tmp_path: Path) -> None:
+    with holder(tmp_path / "lock") as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        waited: list[str] = []
+        with writer_lock(tmp_path / "lock", waited.append):
+            assert waited == []
+            assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
