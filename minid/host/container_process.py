@@ -70,6 +70,20 @@ class Process:
         """Whether the contained process runs its program by now."""
         return bool(self._contained_pid())
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the contained process has ended, although the runtime may not have seen it."""
+        if self.exit_code is not None:
+            return True
+        contained = self._contained_pid()
+        if not contained:
+            return False
+        try:
+            with open(f"/proc/{contained}/stat") as file:
+                return file.read().rpartition(")")[2].split()[0] in "ZX"
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
     def register(self, poll: select.poll) -> None:
         """Say what `update` waits for."""
         if self._output >= 0:

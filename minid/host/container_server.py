@@ -174,7 +174,7 @@ class Server:
 
     def _begin(self, task: _Exec) -> None:
         main = self._main
-        if main is None or main.exit_code is not None:
+        if main is None or main.is_over:
             task.process, task.where = self._launch(task.argv), "fresh"
         elif main.started:
             task.process, task.where = self._enter(main, task.argv), "running"
@@ -184,7 +184,7 @@ class Server:
         if self._main is None:
             return True
         self._main.settle(_DEATH_S)
-        return self._main.exit_code is not None
+        return self._main.is_over
 
     def _exec_reply(self, task: _Exec, code: int | None) -> dict[str, Any]:
         process = task.process
