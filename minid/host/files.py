@@ -8,6 +8,9 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+# The process's id follows: others may write to the same folder.
+_UNFINISHED = ".minid-new-"
+
 
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable; a rename without this was lost in a power cut."""
@@ -28,7 +31,8 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 def write_stream(path: Path, chunks: Iterable[bytes], *, mode: int = 0o644) -> None:
     """`write_file` for bytes that come in pieces; what `chunks` raises leaves the old file."""
-    descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+    prefix = f"{_UNFINISHED}{os.getpid()}-"
+    descriptor, temporary = tempfile.mkstemp(prefix=prefix, dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             for chunk in chunks:
@@ -45,6 +49,19 @@ def write_stream(path: Path, chunks: Iterable[bytes], *, mode: int = 0o644) -> N
 
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what `write_file` of a process that was killed left in `folder`, if there is one.
+
+    The caller must not be writing there itself.
+    """
+    if not folder.is_dir():
+        return
+    for path in folder.glob(f"{_UNFINISHED}*"):
+        pid = path.name.removeprefix(_UNFINISHED).partition("-")[0]
+        if pid == str(os.getpid()) or not Path("/proc", pid).exists():
+            path.unlink(missing_ok=True)
 
 
 def remove_tree(folder: Path) -> None:

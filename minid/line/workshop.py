@@ -75,9 +75,14 @@ def recover(config: Config, blobs: Blobs, records: Records, clock: Callable[[], 
     Only the holder of the lock may call this: nobody else can own what is found.
     """
     if records.has_running():
+        from minid.steps.publish import write_layout
+
+        # Tags may have moved in the records alone. The layout first: else a kill here loses track.
+        write_layout(blobs, records, os.uname().machine)
         records.interrupt_running(clock())
     blobs.remove_leftovers()
     _clear_jobs(config.paths.jobs)
+    _clear_unfinished(config)
 
 
 def _clear_jobs(jobs: Path) -> None:
@@ -92,3 +97,12 @@ def _clear_jobs(jobs: Path) -> None:
                 remove_tree(path)
             else:
                 path.unlink()
+
+
+def _clear_unfinished(config: Config) -> None:
+    from minid.host.files import remove_unfinished
+
+    remove_unfinished(config.paths.store)
+    remove_unfinished(config.paths.environments)
+    if config.publish.export is not None:
+        remove_unfinished(config.publish.export)

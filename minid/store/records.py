@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minid.errors import StoreError
-from minid.store.schema import prepare_database
+from minid.store.schema import prepare_database, roll_back
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,20 @@ _RUN_COLUMNS = (
 )
 
 
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What SQLite says as a StoreError: a damaged file shows at any statement, not when opened.
+
+    Values that do not fit are a fault of minid's own and pass as they are.
+    """
+    try:
+        yield
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        raise
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: expected a database of minid, got {error}") from error
+
+
 def _run_row(row: Sequence[object]) -> RunRow:
     values = list(row)
     values[5] = tuple(json.loads(str(values[5])))
@@ -89,8 +103,8 @@ class Records:
     def __init__(self, path: Path, *, writable: bool) -> None:
         self._lock = threading.RLock()
         self.path = path
-        uri = f"file:{path}?mode={'rwc' if writable else 'ro'}"
-        try:
+        uri = f"{path.absolute().as_uri()}?mode={'rwc' if writable else 'ro'}"
+        with _told(path):
             self._connection = sqlite3.connect(
                 uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10
             )
@@ -99,8 +113,6 @@ class Records:
                 self._connection.execute("PRAGMA synchronous = FULL")
                 prepare_database(self._connection)
             self._connection.execute("PRAGMA foreign_keys = ON")
-        except sqlite3.Error as error:
-            raise StoreError(f"{path}: expected a database of minid, got {error}") from error
 
     def close(self) -> None:
         """Put what waits on disk, and close the connection."""
@@ -112,7 +124,7 @@ class Records:
     @contextmanager
     def _transaction(self, *, settled: bool = True) -> Iterator[sqlite3.Connection]:
         """Changes that come together or not at all; not `settled`: they wait for the next."""
-        with self._lock:
+        with self._lock, _told(self.path):
             if not self._connection.in_transaction:
                 self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute("SAVEPOINT step")
@@ -128,13 +140,20 @@ class Records:
 
     def settle(self) -> None:
         """Put what waits on disk; cheap where nothing does."""
-        with self._lock:
+        with self._lock, _told(self.path):
             if self._connection.in_transaction:
                 self._connection.execute("COMMIT")
 
     def _query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
-        with self._lock:
-            return self._connection.execute(sql, values).fetchall()
+        with self._lock, _told(self.path):
+            try:
+                return self._connection.execute(sql, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
+                    raise
+                # A killed writer left its journal, which this connection may not roll back.
+                roll_back(self.path)
+                return self._connection.execute(sql, values).fetchall()
 
     # runs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
 from minid.errors import StoreError
 
@@ -82,3 +83,21 @@ def prepare_database(connection: sqlite3.Connection) -> None:
     if found == VERSION:
         return
     connection.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+
+
+def roll_back(path: Path) -> None:
+    """Undo what a killed writer left half done in the database; StoreError where that is refused.
+
+    Safe beside a living writer: its journal is not one to roll back.
+    """
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=10)
+        try:
+            connection.execute("SELECT 1 FROM sqlite_schema").fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"{path}: expected to finish what a killed minid left, got {error}",
+            hint="run `minid build` as the user who owns the store",
+        ) from error

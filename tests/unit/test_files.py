@@ -13,7 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from minid.host.files import remove_tree, temporary_folder, write_file, write_stream
+from minid.host.files import (
+    remove_tree,
+    remove_unfinished,
+    temporary_folder,
+    write_file,
+    write_stream,
+)
 
 ORDINARY = 65534  # nobody: rights of its own, none of root's
 
@@ -182,3 +188,15 @@ def test_a_temporary_folder_is_private_and_goes(tmp_path: Path) -> None:
         (folder / "sub").mkdir(mode=0)
         raise KeyError
     assert list((tmp_path / "jobs").iterdir()) == []
+
+
+def test_unfinished_files_of_the_dead_go(tmp_path: Path) -> None:
+    with subprocess.Popen(["/bin/true"]) as dead:
+        dead.wait()
+    gone = [tmp_path / f".minid-new-{dead.pid}-x", tmp_path / f".minid-new-{os.getpid()}-y"]
+    kept = [tmp_path / f".minid-new-{os.getppid()}-x", tmp_path / ".new-x", tmp_path / "x"]
+    for path in (*gone, *kept):
+        path.write_text("half")
+    remove_unfinished(tmp_path)
+    remove_unfinished(tmp_path / "none")
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
