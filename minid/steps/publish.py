@@ -114,25 +114,27 @@ def publish_image(
         try:
             if target == DOCKER:
                 names, refused = _publish_docker(image, blobs, machine)
-                notes += refused
             else:
-                names = _export(image, publishing.export, blobs, machine)
+                names, refused = _export(image, publishing.export, blobs, machine), []
         except PublishError as error:
-            if target == DOCKER and publishing.docker == "auto":
-                notes.append(str(error))
-                continue
-            raise
-        if notes and target == DOCKER and publishing.docker == "on":
-            raise PublishError(notes[0])
-        for name in names:
-            before = records.published(target, name)
-            records.add_publication(
-                PublicationRow(
-                    publication.run, target, name, before, str(image.manifest), publication.now
-                )
-            )
-            moved.append(f"{target} {name}")
+            if target != DOCKER or publishing.docker != "auto":
+                raise
+            names, refused = [], [str(error)]
+        _record(publication, target, names, records)
+        moved += [f"{target} {name}" for name in names]
+        notes += refused
+        if refused and publishing.docker == "on":
+            raise PublishError(refused[0])
     return Published(tuple(moved), tuple(notes))
+
+
+def _record(publication: Publication, target: str, names: Iterable[str], records: Records) -> None:
+    manifest = str(publication.image.manifest)
+    for name in names:
+        before = records.published(target, name)
+        records.add_publication(
+            PublicationRow(publication.run, target, name, before, manifest, publication.now)
+        )
 
 
 def write_layout(blobs: Blobs, records: Records, machine: str) -> None:
