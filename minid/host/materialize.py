@@ -14,12 +14,13 @@ def write_tree(tree: Tree, folder: Path, read: Callable[[Content], bytes]) -> No
 
     Owners of the entries are left out and folders stay passable: this is for programs that read
     files, not for root file systems. ValueError where an entry's folder is not a folder of the
-    tree, so that a symlink of the tree is never written through.
+    tree, so that nothing is written outside `folder` or through a symlink of the tree;
+    FileExistsError where something is in the way.
     """
     folders = {""}
     for entry in tree.entries:
-        parent = entry.image_path.rpartition("/")[0]
-        if parent not in folders:
+        parent, slash, name = entry.image_path.rpartition("/")
+        if parent not in folders or (slash and not parent) or name in ("", ".", ".."):
             raise ValueError(f"{entry.image_path}: expected {parent!r} to be a folder of the tree")
         path = folder / entry.image_path
         if entry.kind == "directory":
@@ -31,6 +32,7 @@ def write_tree(tree: Tree, folder: Path, read: Callable[[Content], bytes]) -> No
         elif entry.kind == "hardlink":
             os.link(folder / entry.target, path, follow_symlinks=False)
         elif entry.content is not None:
-            path.write_bytes(read(entry.content))
+            with path.open("xb") as file:
+                file.write(read(entry.content))
             path.chmod(entry.mode & 0o777 | 0o444)
             os.utime(path, (entry.mtime, entry.mtime))
