@@ -1,0 +1,105 @@
+"""Opening a working folder for writing: one at a time, and nothing of a killed minid stays."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from minid.config import Config, Paths
+from minid.line.workshop import open_workshop
+from minid.report import Silence
+from minid.store.records import Records
+
+
+class Notes(Silence):
+    """Remembers notes."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.noted = threading.Event()
+
+    def note(self, recipe: str, text: str) -> None:
+        self.texts.append(f"{recipe}: {text}")
+        self.noted.set()
+
+
+def config(folder: Path) -> Config:
+    return Config(file=None, paths=Paths(recipes=folder / "recipes", state=folder / "var"))
+
+
+def test_what_is_missing_is_made(tmp_path: Path) -> None:
+    with open_workshop(config(tmp_path), {}) as shop:
+        assert shop.blobs.read(shop.blobs.add(b"x")) == b"x"
+        assert shop.records.runs() == []
+        assert shop.machine
+        assert not shop.cancel.is_set()
+    assert (tmp_path / "var/records.sqlite").is_file()
+    assert (tmp_path / "var/store/blobs/sha256").is_dir()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from minid.config import Config, Paths
+from minid.line.workshop import open_workshop
+folder = Path(sys.argv[1])
+paths = Paths(recipes=folder / "recipes", state=folder / "var")
+with open_workshop(Config(file=None, paths=paths), {}) as shop:
+    run = shop.records.start_run("web", "1.2", "asked", (), 1.0)
+    shop.records.set_log(run, "log")
+    job = paths.jobs / "web-x" / "src"
+    job.mkdir(parents=True)
+    (job / "file").touch()
+    (job / "closed").mkdir(mode=0)
+    (paths.jobs / "stray").touch()
+    (paths.jobs / "link").symlink_to("/etc")
+    with shop.blobs.receive() as sink:
+        sink.write(b"half")
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_nothing_of_a_killed_minid_stays(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path], check=False)
+    assert done.returncode == -9
+    assert len(list((tmp_path / "var/jobs").iterdir())) == 3
+    with open_workshop(config(tmp_path), {}, clock=lambda: 7.0) as shop:
+        (row,) = shop.records.runs()
+        assert (row.status, row.finished) == ("interrupted", 7.0)
+        assert list(shop.config.paths.jobs.iterdir()) == []
+        assert list(shop.blobs.temporary.iterdir()) == []
+    assert Path("/etc/passwd").exists()
+
+
+def test_a_second_one_waits_and_says_for_whom(tmp_path: Path) -> None:
+    notes = Notes()
+    done = threading.Event()
+
+    def second() -> None:
+        with open_workshop(config(tmp_path), {}, reporter=notes):
+            done.set()
+
+    thread = threading.Thread(target=second)
+    with open_workshop(config(tmp_path), {}):
+        thread.start()
+        assert notes.noted.wait(30)
+        assert not done.is_set()
+    thread.join(30)
+    assert done.is_set()
+    (text,) = notes.texts
+    assert text.startswith("minid: waiting for another minid (process ")
+
+
+def test_an_error_inside_closes_the_records_and_frees_the_lock(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), open_workshop(config(tmp_path), {}) as shop:
+        shop.records.start_run("web", "1.2", "asked", (), 1.0)
+        raise RuntimeError
+    # What waited is on disk, and the next one does not wait.
+    assert Records(tmp_path / "var/records.sqlite", writable=False).runs()[0].status == "running"
+    notes = Notes()
+    with open_workshop(config(tmp_path), {}, reporter=notes):
+        assert notes.texts == []
