@@ -149,7 +149,7 @@ def _plan_recipe(
     plan, image = plans[chosen], None
     result = records.result(plan.image) if plan.image else None
     pending: tuple[str, ...] = ()
-    if result and blobs.has(Digest.parse(str(result["manifest"]))):
+    if result and _is_whole(parse_image(result), blobs):
         image = parse_image(result)
         pending = workable_targets(config.publish, records, image)
     changes = changed_inputs(records.inputs(recipe.name), plan.inputs)
@@ -166,6 +166,11 @@ def _choose(plans: list[Plan], digests: tuple[Digest, ...], blobs: Blobs, record
         if records.result(plan.compile):
             return position
     return next((n for n, digest in enumerate(digests) if blobs.has(digest)), 0)
+
+
+def _is_whole(image: Image, blobs: Blobs) -> bool:
+    parts = (image.manifest, image.config, *(layer.digest for layer in image.layers))
+    return all(blobs.has(digest) for digest in parts)
 
 
 def _has_base(recipe: Recipe) -> bool:
