@@ -52,10 +52,12 @@ def strip_files(
         )
         result = run_sandbox(spec, identity, output=output.extend)
         tail = tuple(bytes(output[-_TAIL:]).decode("utf-8", "replace").splitlines())
-        if result.ended_by or result.status or any("strip: not found" in line for line in tail):
+        missing = any("strip: not found" in line for line in tail)
+        if result.ended_by or result.status or missing:
+            got = "no such program" if missing else f"status {result.status}"
             raise BuildError(
                 f"strip: expected to run in environment {environment.name!r}, "
-                f"got {result.ended_by or f'status {result.status}'}",
+                f"got {result.ended_by or got}",
                 hint="the environment needs binutils; or set contents.strip = false",
                 log_tail=tail,
             )
