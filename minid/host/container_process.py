@@ -39,6 +39,30 @@ class Capture:
         return [line[:LINE_CHARS] for line in text.splitlines()[-TAIL_LINES:]]
 
 
+_started: set[int] = set()
+
+
+def reap_orphans() -> None:
+    """Take the ends of processes that nobody else waits for: the duty of a namespace's pid 1.
+
+    A container's first process does not end before the last of its namespace was waited for, and
+    what a runtime leaves behind in there when it fails comes to us.
+    """
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) not in _started and _is_ended_child(name):
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(int(name), os.WNOHANG)
+
+
+def _is_ended_child(pid: str) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", errors="replace") as file:
+            state, parent = file.read().rpartition(")")[2].split()[:2]
+    except OSError:
+        return False
+    return state == "Z" and int(parent) == os.getpid()
+
+
 class Process:
     """A running `argv`; `pid_file` is where the runtime writes the pid of the contained process.
 
@@ -63,6 +87,7 @@ class Process:
         env = {"PATH": "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"}
         self.pid = os.posix_spawn(argv[0], argv, env, file_actions=actions)
         os.close(incoming)
+        _started.add(self.pid)
         self._pidfd = os.pidfd_open(self.pid)
 
     @property
@@ -79,10 +104,12 @@ class Process:
         if not contained:
             return False
         try:
-            with open(f"/proc/{contained}/stat") as file:
-                return file.read().rpartition(")")[2].split()[0] in "ZX"
+            os.readlink(f"/proc/{contained}/ns/ipc")  # a process that exits gives these up early
         except (FileNotFoundError, ProcessLookupError):
             return True
+        except OSError:
+            return False
+        return False
 
     def register(self, poll: select.poll) -> None:
         """Say what `update` waits for."""
@@ -98,6 +125,7 @@ class Process:
         if self.exit_code is None and self._pidfd in ready:
             self._drain(64)  # descendants may hold the pipe open for ever: no waiting for its end
             status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            _started.discard(self.pid)
             self.exit_code = 128 - status if status < 0 else status
 
     def settle(self, seconds: float) -> None:

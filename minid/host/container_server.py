@@ -24,7 +24,7 @@ from minid.errors import ImageError, MinidError
 from minid.formats import runtime_spec
 from minid.host import container_fs, layer_folder
 from minid.host.container_commands import CommandSpace
-from minid.host.container_process import Process
+from minid.host.container_process import Process, reap_orphans
 from minid.host.file_audit import FileAudit
 
 if TYPE_CHECKING:
@@ -183,6 +183,7 @@ class Server:
         """Whether the container's own program has ended, or does so in a moment."""
         if self._main is None:
             return True
+        reap_orphans()
         self._main.settle(_DEATH_S)
         return self._main.is_over
 
