@@ -1,5 +1,8 @@
 """One program started by the namespace's pid 1: its output, captured in bounds, and its end."""
 
+# Not pathlib, as in container_server.
+# ruff: noqa: PTH115, PTH208
+
 from __future__ import annotations
 
 import contextlib
