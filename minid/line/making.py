@@ -18,6 +18,7 @@ from minid.line.run import Output, Run, digests, load_tree
 from minid.model import Archive, Environment, Payload
 from minid.steps.compile import Workplace, compile_source
 from minid.steps.fetch import fetch_archive
+from minid.steps.layers import squeeze_files
 from minid.steps.pack import pack_payload
 from minid.steps.plan import OwnFiles, Plan, nsswitch_text
 from minid.store.contents import read_content, store_tree
@@ -48,6 +49,7 @@ def fetch(run: Run) -> Archive:
     recipe, config, reporter = run.recipe, run.shop.config, run.shop.reporter
 
     def report(done: int, total: int | None) -> None:
+        run.raise_if_cancelled("fetch")
         reporter.fetched(recipe.name, recipe.source.url.rpartition("/")[2], done, total)
 
     with run.timed("fetch"):
@@ -142,6 +144,7 @@ def pack(
         for warning in payload.warnings:
             run.log.say(f"   {warning}")
             run.shop.reporter.note(recipe.name, warning)
+        run.squeezed.update(squeeze_files(payload.tree.entries, read))
         tar, tree = store_tree(payload.tree.entries, read, blobs)
         report = blobs.add(_dump_report(payload, environment))
         stored = blobs.add(dump_tree(tree))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from minid.errors import BuildError
 from minid.formats.digest import Digest
 from minid.formats.tree import parse_tree
 from minid.host.logfile import LogFile
@@ -29,7 +30,7 @@ _SETTLE_S = 0.2
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run in progress. `forced` runs every stage again, whatever the records have; `seconds`
-    collects how long each stage took, for the outcome."""
+    collects how long each stage took, for the outcome; `squeezed` is of `layers.squeeze_files`."""
 
     id: int
     recipe: Recipe
@@ -37,18 +38,28 @@ class Run:
     log: LogFile
     forced: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
+    squeezed: dict[tuple[Digest, int], bytes] = field(default_factory=dict)
 
     @contextmanager
     def timed(
         self, stage: str, key: str = "", tools: Mapping[str, str] | None = None
     ) -> Iterator[None]:
-        """Show and record that a stage works. Nothing is recorded of one that fails but its run."""
+        """Show and record that a stage works. Nothing is recorded of one that fails but its run.
+
+        BuildError once the build is cancelled: no stage begins then, so that no tag moves.
+        """
+        self.raise_if_cancelled(stage)
         self.shop.reporter.stage_started(self.recipe.name, stage)
         self.log.say(f"== {stage}")
         begin = time.monotonic()
         yield
         seconds = time.monotonic() - begin
         self._finish(stage, key, seconds, tools or {}, cached=False)
+
+    def raise_if_cancelled(self, stage: str) -> None:
+        """BuildError where the operator has asked the build to end."""
+        if self.shop.cancel.is_set():
+            raise BuildError(f"{self.recipe.name}: {stage}: cancelled")
 
     def cached(self, stage: str, key: str) -> None:
         """Show and record that the store had a stage's result."""

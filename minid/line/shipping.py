@@ -146,7 +146,9 @@ def _write_layer(run: Run, entries: tuple[Entry, ...], created_by: str) -> tuple
     ):
         layer = parse_layer(found | {"created_by": created_by})
         return layer, load_tree(run, Digest.parse(str(found["tree"])))
-    layer, tree = write_layer(entries, read_content(blobs), blobs, created_by=created_by)
+    layer, tree = write_layer(
+        entries, read_content(blobs), blobs, created_by=created_by, squeezed=run.squeezed
+    )
     stored = blobs.add(dump_tree(tree))
     blobs.flush()
     output = dump_layer(layer) | {"tree": str(stored)}

@@ -1,18 +1,35 @@
 """Write the layers of an image: a tar, bit for bit the same for the same entries, and its gzip.
 
 gzip has no canonical form, so the identity of a layer is the digest of its tar (the diff ID); the
-compressor is pinned: zlib at level 9, no name, mtime 0. What was used is part of the record.
+compressor is pinned: zlib at level 9, no name, mtime 0, and so is where it begins anew (at large
+files, and in them each MiB). What was used is part of the record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from minid.formats.digest import digest_of_json
-from minid.formats.gzip_stream import COMPRESSION, gzip_chunks
+from minid.formats.digest import Digest, digest_of_json
+from minid.formats.gzip_stream import (
+    COMPRESSION,
+    LARGE_BYTES,
+    cut_pieces,
+    deflate_piece,
+    gzip_pieces,
+)
 from minid.model import Entry, Layer, Tree
 from minid.store.blobs import Blobs
 from minid.store.contents import Read, store_tree
+
+PieceKey = tuple[Digest, int]
+"""A file's content, and where in it a piece begins."""
+Squeezed = Mapping[PieceKey, bytes]
+"""Pieces of large files that are compressed already."""
+
+_AHEAD_BYTES = 128 << 20
 
 
 def layer_key(entries: Iterable[Entry]) -> str:
@@ -27,11 +44,22 @@ def layer_key(entries: Iterable[Entry]) -> str:
 
 
 def write_layer(
-    entries: tuple[Entry, ...], read: Read, blobs: Blobs, *, created_by: str, comment: str = ""
+    entries: tuple[Entry, ...],
+    read: Read,
+    blobs: Blobs,
+    *,
+    created_by: str,
+    comment: str = "",
+    squeezed: Squeezed | None = None,
 ) -> tuple[Layer, Tree]:
-    """Store the tar and the gzip of a layer; the layer, and its entries pointing into the tar."""
+    """Store the tar and the gzip of a layer; the layer, and its entries pointing into the tar.
+
+    `squeezed` saves compressing what it has; it changes no byte.
+    """
     diff_id, tree = store_tree(entries, read, blobs)
-    digest = blobs.add(gzip_chunks(blobs.iterate(diff_id)))
+    pieces = _cut_tar(tree, blobs.size(diff_id))
+    known = squeezed or {}
+    digest = blobs.add(gzip_pieces(_deflate(pieces, blobs.iterate(diff_id), known)))
     return (
         Layer(
             diff_id=diff_id,
@@ -43,3 +71,109 @@ def write_layer(
         ),
         tree,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A stretch of a tar; `key` where it belongs to a large file."""
+
+    size: int
+    key: PieceKey | None = None
+
+
+def squeeze_files(entries: Iterable[Entry], read: Read) -> dict[PieceKey, bytes]:
+    """Compress the large files of a payload ahead of their layer, while it waits for its base.
+
+    Of a very large payload a part, as all of this is held in memory.
+    """
+    plain: dict[PieceKey, bytes] = {}
+    size = 0
+    for entry in entries:
+        content = entry.content
+        if content is None or content.size < LARGE_BYTES or size + content.size > _AHEAD_BYTES:
+            continue
+        size += content.size
+        data = read(content)
+        plain |= {
+            (content.digest, offset): data[offset : offset + length]
+            for offset, length in cut_pieces(content.size)
+        }
+    return dict(zip(plain, _deflate_all(list(plain.values())), strict=True))
+
+
+def _cut_tar(tree: Tree, size: int) -> Iterator[_Piece]:
+    """The pieces of a tar of `size` bytes, in their order: large files and what lies between."""
+    position = 0
+    for entry in tree.entries:
+        content = entry.content
+        if content is None or content.size < LARGE_BYTES:
+            continue
+        yield from (_Piece(length) for _, length in cut_pieces(content.offset - position))
+        for offset, length in cut_pieces(content.size):
+            yield _Piece(length, (content.digest, offset))
+        position = content.offset + content.size
+    yield from (_Piece(length) for _, length in cut_pieces(size - position))
+
+
+def _deflate(
+    pieces: Iterable[_Piece], chunks: Iterable[bytes], known: Squeezed
+) -> Iterator[tuple[bytes, bytes]]:
+    """Each piece of `chunks`, plain and compressed; a few at a time, side by side."""
+    batch: list[tuple[_Piece, bytes]] = []
+    for piece, plain in _recut(pieces, chunks):
+        batch.append((piece, plain))
+        if len(batch) == 4 * _threads():
+            yield from _deflate_batch(batch, known)
+            batch = []
+    yield from _deflate_batch(batch, known)
+
+
+def _recut(pieces: Iterable[_Piece], chunks: Iterable[bytes]) -> Iterator[tuple[_Piece, bytes]]:
+    source, buffer = iter(chunks), bytearray()
+    for piece in pieces:
+        while len(buffer) < piece.size:
+            buffer += next(source)
+        yield piece, bytes(buffer[: piece.size])
+        del buffer[: piece.size]
+    # To the end: only there the source says whether its bytes were the right ones.
+    rest = bytes(buffer) + b"".join(source)
+    assert not rest
+
+
+def _deflate_batch(
+    batch: Sequence[tuple[_Piece, bytes]], known: Squeezed
+) -> Iterator[tuple[bytes, bytes]]:
+    found = [known.get(piece.key) if piece.key else None for piece, _ in batch]
+    fresh = iter(
+        _deflate_all([plain for (_, plain), have in zip(batch, found, strict=True) if not have])
+    )
+    for (_, plain), have in zip(batch, found, strict=True):
+        yield plain, have or next(fresh)
+
+
+def _deflate_all(plain: Sequence[bytes]) -> list[bytes]:
+    """Compress pieces on all processors; zlib works without Python's lock."""
+    done = [b""] * len(plain)
+    waiting = iter(range(len(plain)))
+    lock = threading.Lock()
+
+    def work() -> None:
+        while True:
+            with lock:
+                number = next(waiting, None)
+            if number is None:
+                return
+            done[number] = deflate_piece(plain[number])
+
+    helpers = [threading.Thread(target=work) for _ in range(min(_threads(), len(plain)) - 1)]
+    for helper in helpers:
+        helper.start()
+    work()
+    for helper in helpers:
+        helper.join()
+    # What a helper failed at fails again here, where it is heard.
+    return [piece or deflate_piece(plain[number]) for number, piece in enumerate(done)]
+
+
+def _threads() -> int:
+    return len(os.sched_getaffinity(0))

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from minid.formats.digest import Digest
-from minid.formats.gzip_stream import gzip_chunks
+from minid.formats.gzip_stream import LARGE_BYTES, PIECE_BYTES, deflate_piece, gzip_chunks
 from minid.model import Content, Entry
-from minid.steps.layers import layer_key, write_layer
+from minid.steps.layers import layer_key, squeeze_files, write_layer
 from minid.store.blobs import Blobs
 from minid.store.contents import read_content, store_tree
 from tests.support.require import require
@@ -100,3 +100,59 @@ def test_gzip_is_read_by_others_and_does_not_depend_on_chunks(size: int) -> None
 def test_gzip_says_nothing_of_when_and_where() -> None:
     header = b"".join(gzip_chunks([b"x"]))[:10]
     assert header == bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 2, 255])
+
+
+def large_entries() -> tuple[Entry, ...]:
+    """Files below, at and above the sizes from which files are compressed in pieces."""
+    sizes = [100, LARGE_BYTES - 1, LARGE_BYTES, PIECE_BYTES, 2 * PIECE_BYTES + 1, 7, LARGE_BYTES]
+    source = random.Random(1)
+    return tuple(
+        Entry(
+            f"f{number}",
+            "file",
+            0o644,
+            0,
+            content=Content.inline(source.randbytes(size // 3) + bytes(size - size // 3)),
+        )
+        for number, size in enumerate(sizes)
+    )
+
+
+def test_a_layer_in_pieces_is_one_gzip_of_its_tar(blobs: Blobs) -> None:
+    entries = large_entries()
+    layer, _ = write_layer(entries, read_content(blobs), blobs, created_by="test")
+    assert gzip.decompress(blobs.read(layer.digest)) == blobs.read(layer.diff_id)
+    require("gzip")
+    path = blobs.path(layer.digest)
+    unpacked = subprocess.run(["gzip", "-dc"], stdin=path.open(), capture_output=True, check=True)
+    assert Digest.of(unpacked.stdout) == layer.diff_id
+
+
+@pytest.mark.parametrize("processors", [1, 2, 64])
+def test_neither_processors_nor_what_was_squeezed_change_a_byte(
+    blobs: Blobs, monkeypatch: pytest.MonkeyPatch, processors: int
+) -> None:
+    entries, read = large_entries(), read_content(blobs)
+    plain, _ = write_layer(entries, read, blobs, created_by="test")
+    blobs.path(plain.digest).unlink()
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(processors)))
+    squeezed = squeeze_files(entries, read)
+    assert {key[1] for key in squeezed} == {0, PIECE_BYTES, 2 * PIECE_BYTES}
+    for known in (None, squeezed):
+        again, _ = write_layer(entries, read, blobs, created_by="test", squeezed=known)
+        assert again == plain
+        assert Digest.of(blobs.read(again.digest)) == plain.digest
+        blobs.path(plain.digest).unlink()
+
+
+def test_a_piece_that_cannot_be_compressed_is_an_error(
+    blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(plain: bytes) -> bytes:
+        if len(plain) == PIECE_BYTES:
+            raise MemoryError
+        return deflate_piece(plain)
+
+    monkeypatch.setattr("minid.steps.layers.deflate_piece", fail)
+    with pytest.raises(MemoryError):
+        write_layer(large_entries(), read_content(blobs), blobs, created_by="test")
