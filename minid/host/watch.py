@@ -13,8 +13,11 @@ from minid.host.cgroup import MemoryGroup
 from minid.host.namespace import Namespace
 from minid.model import Limits
 
-# Folders are walked no more often than this, and never for more than a tenth of the time.
+# Folders are walked no more often than this, and a build is to have the machine to itself: a walk
+# takes at most a fiftieth of the time, but comes every few seconds however long it takes.
 DISK_INTERVAL_S = 0.5
+_DISK_SHARE = 50
+_DISK_INTERVAL_MAX_S = 5.0
 # Below this much free space the machine itself is in danger, whatever a single limit says.
 RESERVE_BYTES = 128 << 20
 
@@ -105,7 +108,8 @@ class Watch:
 
     def _exceeded_on_disk(self, now: float) -> str:
         reason = self.judge_disk()
-        self.next_disk = now + max(DISK_INTERVAL_S, 10 * (time.monotonic() - now))
+        took = time.monotonic() - now
+        self.next_disk = now + took + _pause_after(took)
         return reason
 
     def judge_disk(self) -> str:
@@ -116,6 +120,12 @@ class Watch:
         if used.size_bytes > self.limits.disk_bytes or any(map(_is_nearly_full, self.folders)):
             return "disk"
         return "file" if used.largest_bytes >= self.limits.file_bytes else ""
+
+
+def _pause_after(took_s: float) -> float:
+    """How long not to walk after a walk that took so long."""
+    # A walk of many seconds belongs to a tree of millions of files: half the time then.
+    return max(DISK_INTERVAL_S, min(_DISK_SHARE * took_s, _DISK_INTERVAL_MAX_S), took_s)
 
 
 def _is_nearly_full(folder: Path) -> bool:
