@@ -151,7 +151,12 @@ def _resolve_mirror(mirror: str, folder: Path) -> str:
         return mirror.rstrip("/")
     # file:///srv and file:/srv are the same folder; Path keeps exactly two leading slashes.
     bare = re.sub(r"^/{2,}", "/", mirror.removeprefix("file:"))
-    return f"file:{_absolute(folder, bare)}"
+    return f"file:{_absolute(Path(_quote(str(folder.absolute()))), bare)}"
+
+
+def _quote(path: str) -> str:
+    """A path as the part of a URL that it is: a folder may be called `50%` or `c#`."""
+    return re.sub("[%#?]", lambda match: f"%{ord(match[0]):02X}", path)
 
 
 def _absolute(folder: Path, path: str | Path) -> Path:

@@ -9,6 +9,7 @@ import pytest
 from minid.config import Building, Checking, Config, Fetching
 from minid.config_reader import config_problems, find_config, load_config
 from minid.errors import ConfigError
+from minid.host.transfer import local_path
 from minid.model import Limits
 
 
@@ -180,3 +181,12 @@ def test_the_system_file_keeps_its_state_in_var_lib(
     config = load_config(file, {})
     assert config.paths.state == Path("/var/lib/minid")
     assert config.paths.recipes == tmp_path / "recipes"
+
+
+def test_a_mirror_in_a_folder_of_a_strange_name_is_found_there(tmp_path: Path) -> None:
+    folder = tmp_path / "50% c#?"
+    folder.mkdir()
+    file = folder / "config.toml"
+    file.write_text('mirrors = ["file:archives"]\n')
+    (mirror,) = load_config(file, {}).mirrors
+    assert local_path(mirror) == folder / "archives"
