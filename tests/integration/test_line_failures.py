@@ -6,7 +6,9 @@ import json
 import os
 import re
 import signal
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -277,6 +279,29 @@ def test_cancelled(line: Line, number: signal.Signals) -> None:
     runs = json.loads(line.run("explain", "hello", "--json").out)["last_run"]
     assert runs["status"] == "failed"
     assert "cancelled" in runs["error"]
+
+
+def test_cancelled_while_an_archive_trickles_in(line: Line) -> None:
+    line.add_recipe("late", WORDS_FILES)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(30)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        child = line.with_environ(MINID_MIRRORS=url).start("build", "late")
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+            os.kill(child.pid, signal.SIGINT)
+
+            def is_over() -> bool:
+                with suppress(OSError):  # minid hangs up
+                    connection.sendall(b"x" * 100)
+                return child.poll() is not None
+
+            wait_for(is_over)
+        _, err = child.communicate(timeout=30)
+    assert (child.returncode, "minid: late: fetch: cancelled" in err) == (130, True)
+    assert list((line.store / "tmp").iterdir()) == []
 
 
 def test_second_build_waits_for_the_first(line: Line) -> None:

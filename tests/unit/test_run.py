@@ -164,3 +164,21 @@ def test_json_of_the_store_is_an_object() -> None:
     for data in (b"[]", b"7", b"null", b"", b"{"):
         with pytest.raises(ValueError, match=r"."):
             load_json(data)
+
+
+def test_no_stage_begins_once_the_build_is_cancelled(shop: Workshop, listener: Listener) -> None:
+    shop.cancel.set()
+    made: list[str] = []
+
+    def make() -> Output:
+        made.append("made")
+        return {"blobs": []}
+
+    with (
+        pytest.raises(BuildError, match="web: publish: cancelled"),
+        open_run(shop, RECIPE, "asked", ()) as run,
+    ):
+        run.stage("publish", "key", make)
+    assert made == []
+    assert not [words for words in listener.heard if words[0] == "started"]
+    assert shop.records.result("key") is None
