@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from minid import __version__
-from minid.errors import MinidError
+from minid.errors import HostError, MinidError
 
 # Name → what it does. The module of the same name has `configure_parser` and `execute`; only the
 # one that is asked for is imported, so that the command line starts fast.
@@ -73,6 +73,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output (`| head`) has what it wanted.
         sys.stderr.close()
         return 0
+    except OSError as error:
+        # A full disk, a right that is missing: the machine's, whatever step met it.
+        met = HostError(
+            f"{error.filename or arguments.command}: expected to be read or written, "
+            f"got {error.strerror or error}",
+            hint="minid doctor says what this machine lacks",
+        )
+        report_error(met, as_json=getattr(arguments, "json", False))
+        return met.exit_code
 
 
 def error_json(error: MinidError) -> dict[str, object]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from minid.errors import BuildError
@@ -131,8 +131,10 @@ def open_run(
 
         code = error.exit_code if isinstance(error, MinidError) else 1
         text = str(error) or type(error).__name__
-        log.say(f"== failed: {text}")
+        # The record first: on a full disk it may be the one that still finds room.
         shop.records.fail_run(run_id, text, code, shop.clock())
+        with suppress(OSError):
+            log.say(f"== failed: {text}")
         raise
     finally:
         log.close()
