@@ -1,10 +1,12 @@
-"""How long busybox and nginx take from source: minid beside a two-stage Dockerfile in BuildKit.
+"""How long busybox and nginx take from source: minid beside a Dockerfile in BuildKit.
 
     python benchmarks/cold.py FOLDER [--runs 1] [--json]
 
 Both start with their toolchain ready and the archives local, and compile everything. The
 Dockerfile is written from the recipes, so that the steps are the same, and its stages begin with
-images of the very trees that minid compiles in. It makes an image that serves the same page, by
+images of the very trees that minid compiles in. The usual two-stage file builds one program after
+the other; a file with a build stage for each, which BuildKit runs side by side, is measured too. It
+makes an image that serves the same page, by
 hand: no test, no record, no closure besides what `ldd` says. FOLDER is kept; minid fills it first.
 """
 
@@ -41,6 +43,8 @@ from minid.store.blobs import Blobs
 
 NAMES = ("busybox", "nginx")
 TAG = f"{PREFIX}-dockerfile:latest"
+IN_TURN = "BuildKit, two-stage file"
+SIDE_BY_SIDE = "BuildKit, a stage for each"
 
 STAGE = """\
 FROM {image} AS {name}
@@ -76,7 +80,8 @@ CMD ["nginx"]
 
 
 def write_context(context: Path, config: Config, recipes: dict[str, Recipe], jobs: int) -> None:
-    """The Dockerfile and the archives."""
+    """The archives and two Dockerfiles: `Dockerfile`, whose stages are independent, and `in-turn`,
+    whose second stage begins with a file of the first, as one build stage for both would."""
     parts = []
     for name in NAMES:
         recipe = recipes[name]
@@ -99,7 +104,11 @@ def write_context(context: Path, config: Config, recipes: dict[str, Recipe], job
                 steps="\n".join(steps),
             )
         )
-    (context / "Dockerfile").write_text("\n".join([*parts, TRIM, FINAL]))
+    text = "\n".join([*parts, TRIM, FINAL])
+    (context / "Dockerfile").write_text(text)
+    after = " AS nginx\n"
+    waits = f"{after}COPY --from=busybox /build/out/bin/busybox /build/base/\n"
+    (context / "in-turn").write_text(text.replace(after, waits))
 
 
 def find_archive(recipe: Recipe, config: Config) -> Digest:
@@ -182,17 +191,21 @@ def main() -> None:
     write_context(context, config, recipes, len(os.sched_getaffinity(0)))
     import_toolchains(docker, config, recipes)
     archives = [find_archive(recipes[name], config) for name in NAMES]
-    rows: dict[str, list[float]] = {"minid": [], "BuildKit": []}
+    rows: dict[str, list[float]] = {"minid": [], IN_TURN: [], SIDE_BY_SIDE: []}
     printed = "[]"
     for turn in range(options.runs):
-        for name in ("minid", "BuildKit") if turn % 2 == 0 else ("BuildKit", "minid"):
+        for name in list(rows) if turn % 2 == 0 else list(reversed(rows)):
             if name == "minid":
                 forget_all(config, archives)
                 seconds, printed = minid(folder, "build", "nginx", "--json")
             else:
-                seconds = docker_build(docker, context, TAG, "--no-cache")
+                file = context / ("in-turn" if name == IN_TURN else "Dockerfile")
+                seconds = docker_build(docker, context, TAG, "--no-cache", "-f", str(file))
             rows[name].append(seconds)
-    ratios = [own / peer for own, peer in zip(rows["minid"], rows["BuildKit"], strict=True)]
+    ratios = {
+        name: [round(own / peer, 3) for own, peer in zip(rows["minid"], rows[name], strict=True)]
+        for name in (IN_TURN, SIDE_BY_SIDE)
+    }
     sizes = {
         "minid, as it says": json.loads(printed)[-1]["sizes"],
         "minid, as docker says": image_sizes(docker, f"{PREFIX}-nginx:latest"),
@@ -203,7 +216,7 @@ def main() -> None:
         machine,
         rows,
         as_json=options.json,
-        ratios=[round(ratio, 3) for ratio in ratios],
+        ratios=ratios,
         sizes=sizes,
     )
 
