@@ -16,6 +16,7 @@ from minid.errors import BuildError, MinidError
 from minid.formats.digest import Digest
 from minid.formats.image_record import parse_image
 from minid.line import shipping
+from minid.line.ahead import loaded_ahead
 from minid.line.checking import check
 from minid.line.outcome import Made, Outcome, keep_unchanged
 from minid.line.planning import Standing
@@ -207,8 +208,10 @@ def run_line(line: _Line, run: Run, standing: Standing, below: Mapping[str, Prom
     composed = shipping.compose(run, plan, payload, standing.files, under)
     detail = shipping.image(run, plan, composed, under)
     image = parse_image(detail)
-    report = check(run, image, str(detail.get("programs", "")))
-    published = shipping.publish(run, image, detail)
+    with loaded_ahead(run, image) as arrive:
+        report = check(run, image, str(detail.get("programs", "")))
+        arrive()
+        published = shipping.publish(run, image, detail)
     return Made(plan, Digest.parse(str(composed["tree"])), image, report, published)
 
 

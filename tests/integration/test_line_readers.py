@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from minid.errors import PublishError
+from minid.errors import CheckError, PublishError
 from minid.host.docker_engine import engine_answers
 from tests.support.line import Line, new_line
 from tests.support.require import demand_or_skip, require
@@ -214,4 +214,18 @@ def test_foreign_image_is_an_error_where_docker_is_demanded(
         assert line.tags()[TAG] == built.tags()[TAG]
         say("docker", "image", "rm", TAG)
         assert line.build(NAME)[NAME]["status"] == "built"
+        assert docker_id(TAG) == config_digest(built)
+
+
+def test_a_failing_check_leaves_nothing_in_docker(built: Line, docker_is_there: None) -> None:
+    with new_line(docker="auto") as line:
+        keep_ground_apart(line)
+        line.recipe("hello").rename(line.recipe(NAME))
+        line.build(NAME)
+        before = say("docker", "image", "ls", "--all", "--quiet", "--no-trunc").split()
+        line.edit(NAME, 'env = { MODE = "test" }', 'env = { MODE = "other" }')
+        line.edit(NAME, 'contains = "hello {version}"', 'contains = "something else"')
+        assert line.run("build", NAME).status == CheckError.exit_code
+        after = say("docker", "image", "ls", "--all", "--quiet", "--no-trunc").split()
+        assert sorted(after) == sorted(before)
         assert docker_id(TAG) == config_digest(built)
