@@ -44,17 +44,6 @@ for step do
   number=$((number + 1))
 done
 """
-_ENDED_BY = {
-    "wall": "build.limits.wall",
-    "silence": "build.limits.silence",
-    "log": "build.limits.log",
-    "cpu": "build.limits.cpu",
-    "processes": "build.limits.processes",
-    "memory": "build.limits.memory",
-    "disk": "build.limits.disk",
-    "inodes": "build.limits.inodes",
-    "file": "build.limits.file",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,11 +211,16 @@ class _StepFollower:
                 self.step = line[2:].split(b": ")[0].decode("utf-8", "replace")
 
 
+def limit_key(ended_by: str) -> str:
+    """The key of config.toml for what `SandboxResult.ended_by` calls a limit."""
+    return "build.limits." + ("file_size" if ended_by == "file" else ended_by)
+
+
 def _step_error(recipe: Recipe, result: SandboxResult, step: str, log: LogFile) -> BuildError:
     if result.ended_by == "cancelled":
         return BuildError(f"{recipe.name}: {step}: cancelled", log_tail=log.tail())
     if result.ended_by:
-        limit = _ENDED_BY.get(result.ended_by, result.ended_by)
+        limit = limit_key(result.ended_by)
         return BuildError(
             f"{recipe.file}: {step}: expected to stay within {limit}, got past it "
             f"after {result.seconds:.0f} s",
