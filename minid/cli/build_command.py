@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from minid.cli.folder import add_json_option, load_folder, need_recipes
+from minid.cli.folder import add_json_option, assess_folder, load_folder, need_recipes
 from minid.cli.main import error_json, report_error
 from minid.cli.words import format_size, print_json, printable, seconds
 from minid.line.outcome import Outcome, keep_unchanged
-from minid.line.planning import assess, recipe_order
 from minid.line.workshop import open_workshop
 
 
@@ -33,18 +31,10 @@ def execute(arguments: argparse.Namespace) -> int:
 
     folder = load_folder(arguments)
     names = need_recipes(folder, arguments.names)
-    order = recipe_order(folder.recipes, names)
     reporter = make_reporter(quiet=arguments.quiet or arguments.json, verbose=arguments.verbose)
     cancel = threading.Event()
     with open_workshop(folder.config, folder.recipes, reporter=reporter, cancel=cancel) as shop:
-        standings = assess(
-            order,
-            folder.recipes,
-            config=folder.config,
-            blobs=shop.blobs,
-            records=shop.records,
-            machine=os.uname().machine,
-        )
+        standings = assess_folder(folder, names, shop.blobs, shop.records)
         forced = names if arguments.force else []
         if not forced and all(standing.current for standing in standings.values()):
             outcomes = {

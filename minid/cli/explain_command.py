@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 
-from minid.cli.folder import add_json_option, load_folder, need_recipes
+from minid.cli.folder import add_json_option, assess_folder, load_folder, need_recipes
 from minid.cli.store_reader import open_blobs, open_records
 from minid.cli.words import ago, print_json, printable
-from minid.line.planning import Standing, assess, recipe_order
+from minid.line.planning import Standing
 from minid.store.records import Records
 
 # The first stage that an input shapes; the ones behind it follow.
@@ -41,14 +40,7 @@ def execute(arguments: argparse.Namespace) -> int:
     folder = load_folder(arguments)
     (name,) = need_recipes(folder, [arguments.name])
     records = open_records(folder.config)
-    standings = assess(
-        recipe_order(folder.recipes, [name]),
-        folder.recipes,
-        config=folder.config,
-        blobs=open_blobs(folder.config),
-        records=records,
-        machine=os.uname().machine,
-    )
+    standings = assess_folder(folder, [name], open_blobs(folder.config), records)
     facts = _facts(name, standings, records)
     if arguments.json:
         print_json(facts)

@@ -5,14 +5,21 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from minid.config import Config
 from minid.config_reader import find_config, load_config
 from minid.errors import MinidError, RecipeError, UsageError
 from minid.recipe import Recipe
 from minid.recipe_reader import load_recipes
+
+if TYPE_CHECKING:
+    from minid.line.planning import Standing
+    from minid.store.blobs import Blobs
+    from minid.store.records import Records
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,22 @@ def need_recipes(folder: Folder, names: list[str]) -> list[str]:
     for error in folder.broken:
         print(f"minid: passed over: {error.message.splitlines()[0]}", file=sys.stderr)
     return names or list(folder.recipes)
+
+
+def assess_folder(
+    folder: Folder, names: Iterable[str], blobs: Blobs, records: Records
+) -> dict[str, Standing]:
+    """How the named recipes stand, and all that these stand on."""
+    from minid.line.planning import assess, recipe_order
+
+    return assess(
+        recipe_order(folder.recipes, names),
+        folder.recipes,
+        config=folder.config,
+        blobs=blobs,
+        records=records,
+        machine=os.uname().machine,
+    )
 
 
 def sound_recipes(folder: Folder) -> list[str]:

@@ -7,32 +7,31 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from minid.cli.folder import add_json_option, load_folder_config
-from minid.cli.store_reader import digest_at, find_image, open_blobs, open_records
+from minid.cli.folder import add_json_option
+from minid.cli.store_reader import add_image_argument, open_image
 from minid.cli.words import ago, format_size, print_json, print_table
+from minid.formats.image_record import parse_image
+from minid.model import Layer
 from minid.store.records import PublicationRow
 
 
 def configure_parser(parser: argparse.ArgumentParser) -> None:
     """Options of `minid history`."""
-    parser.add_argument("image", metavar="IMAGE", help="a tag, a recipe, or a digest")
+    add_image_argument(parser)
     add_json_option(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Newest entry first, as docker history has it; then the moves of its tags."""
-    config = load_folder_config(arguments)
-    records = open_records(config)
-    image = find_image(records, arguments.image)
-    stored = json.loads(open_blobs(config).read(digest_at(image, "config")))
-    layers = list(image["layers"]) if isinstance(image["layers"], list) else []
-    entries = _entries(stored["history"], layers)
-    names = image["tags"] if isinstance(image["tags"], list) else []
-    moves = [row for name in names for row in records.publications(str(name))]
+    image = open_image(arguments)
+    facts = parse_image(image.facts)
+    stored = json.loads(image.read("config"))
+    entries = _entries(stored["history"], facts.layers)
+    moves = [row for name in facts.tags for row in image.records.publications(name)]
     if arguments.json:
         print_json(
             {
-                "manifest": image["manifest"],
+                "manifest": str(facts.manifest),
                 "history": entries,
                 "publications": [_move_json(row) for row in moves],
             }
@@ -44,9 +43,7 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _entries(
-    history: Sequence[Mapping[str, Any]], layers: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+def _entries(history: Sequence[Mapping[str, Any]], layers: Sequence[Layer]) -> list[dict[str, Any]]:
     """The history, newest first, each entry with its layer's size and digest."""
     remaining = iter(layers)
     entries = []
@@ -57,8 +54,8 @@ def _entries(
                 "created": line["created"],
                 "created_by": line.get("created_by", ""),
                 "comment": line.get("comment", ""),
-                "size": layer["unpacked_size"] if layer else 0,
-                "digest": layer["digest"] if layer else "",
+                "size": layer.unpacked_size if layer else 0,
+                "digest": str(layer.digest) if layer else "",
             }
         )
     return entries[::-1]

@@ -5,29 +5,26 @@ from __future__ import annotations
 import argparse
 import json
 
-from minid.cli.folder import add_json_option, load_folder_config
-from minid.cli.store_reader import digest_at, find_image, open_blobs, open_records
+from minid.cli.folder import add_json_option
+from minid.cli.store_reader import add_image_argument, open_image
 from minid.cli.words import print_json
 
 
 def configure_parser(parser: argparse.ArgumentParser) -> None:
     """Options of `minid inspect`."""
-    parser.add_argument("image", metavar="IMAGE", help="a tag, a recipe, or a digest")
+    add_image_argument(parser)
     add_json_option(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Always JSON, as docker inspect; `--json` is taken for the sake of scripts."""
-    config = load_folder_config(arguments)
-    records = open_records(config)
-    blobs = open_blobs(config)
-    image = find_image(records, arguments.image)
-    report = json.loads(blobs.read(digest_at(image, "report")))
+    image = open_image(arguments)
+    report = json.loads(image.read("report"))
     print_json(
-        {key: value for key, value in image.items() if key not in ("blobs", "report", "tree")}
+        {key: value for key, value in image.facts.items() if key not in ("blobs", "report", "tree")}
         | {
-            "configuration": json.loads(blobs.read(digest_at(image, "config"))),
-            "manifest_json": json.loads(blobs.read(digest_at(image, "manifest"))),
+            "configuration": json.loads(image.read("config")),
+            "manifest_json": json.loads(image.read("manifest")),
             "payload": {
                 "files": len(report["reasons"]),
                 "drops": report["drops"],

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
 
-from minid.cli.folder import add_json_option, load_folder, need_recipes, sound_recipes
+from minid.cli.folder import (
+    add_json_option,
+    assess_folder,
+    load_folder,
+    need_recipes,
+    sound_recipes,
+)
 from minid.cli.store_reader import open_blobs
 from minid.cli.words import ago, print_json, print_table, printable
-from minid.line.planning import Standing, assess, recipe_order
+from minid.line.planning import Standing
 from minid.store.records import Records, RunRow
 
 
@@ -28,14 +33,7 @@ def execute(arguments: argparse.Namespace) -> int:
         last: dict[str, RunRow | None] = {}
     else:
         records = Records(folder.config.paths.records, writable=False)
-        standings = assess(
-            recipe_order(folder.recipes, names),
-            folder.recipes,
-            config=folder.config,
-            blobs=open_blobs(folder.config),
-            records=records,
-            machine=os.uname().machine,
-        )
+        standings = assess_folder(folder, names, open_blobs(folder.config), records)
         last = {name: next(iter(records.runs(name, 1)), None) for name in names}
         tags = {row.name: row.manifest for row in records.tags()}
         rows = [_describe(standings[name], last[name], tags) for name in names]

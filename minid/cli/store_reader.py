@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+from dataclasses import dataclass
+
+from minid.cli.folder import load_folder_config
 from minid.config import Config
 from minid.errors import UsageError
 from minid.formats.digest import Digest
@@ -47,6 +51,26 @@ def find_image(records: Records, name: str) -> dict[str, object]:
     return found
 
 
-def digest_at(image: dict[str, object], key: str) -> Digest:
-    """A digest among an image's facts."""
-    return Digest.parse(str(image[key]))
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """What the records have of an image, with the records and blobs that it is in."""
+
+    facts: dict[str, object]
+    records: Records
+    blobs: Blobs
+
+    def read(self, key: str) -> bytes:
+        """The blob whose digest is among the facts under this key."""
+        return self.blobs.read(Digest.parse(str(self.facts[key])))
+
+
+def add_image_argument(parser: argparse.ArgumentParser) -> None:
+    """IMAGE, the same for every command about one."""
+    parser.add_argument("image", metavar="IMAGE", help="a tag, a recipe, or a digest")
+
+
+def open_image(arguments: argparse.Namespace) -> StoredImage:
+    """The image that the command line names, in the working folder's store."""
+    config = load_folder_config(arguments)
+    records = open_records(config)
+    return StoredImage(find_image(records, arguments.image), records, open_blobs(config))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import platform
+import os
 import signal
 import sys
 from dataclasses import asdict
@@ -52,7 +52,7 @@ def execute(arguments: argparse.Namespace) -> int:
         image,
         layers=config.paths.layers,
         blobs=blobs,
-        machine=platform.machine(),
+        machine=os.uname().machine,
     )
     report = check_stored(recipe, image, blobs, runner, audit=arguments.audit)
     if arguments.json:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from minid.cli.folder import add_json_option, load_folder_config
-from minid.cli.store_reader import digest_at, find_image, open_blobs, open_records
+from minid.cli.folder import add_json_option
+from minid.cli.store_reader import add_image_argument, open_image
 from minid.cli.words import print_json
 from minid.errors import UsageError
 from minid.formats.elf_closure import why_chain
@@ -16,23 +16,20 @@ from minid.model import Reason
 
 def configure_parser(parser: argparse.ArgumentParser) -> None:
     """Options of `minid why`."""
-    parser.add_argument("image", metavar="IMAGE", help="a tag, a recipe, or a digest")
+    add_image_argument(parser)
     parser.add_argument("path", metavar="PATH", help="a file in the image")
     add_json_option(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print the chain from the file to what the build installed, or where else it comes from."""
-    config = load_folder_config(arguments)
-    blobs = open_blobs(config)
-    records = open_records(config)
-    image = find_image(records, arguments.image)
+    image = open_image(arguments)
     path = arguments.path.strip("/")
-    tree = parse_tree(blobs.read(digest_at(image, "tree")))
+    tree = parse_tree(image.read("tree"))
     entry = next((item for item in tree.entries if item.image_path == path), None)
     if entry is None:
         raise UsageError(f"{arguments.image}: expected a path of the image, got {arguments.path!r}")
-    report = json.loads(blobs.read(digest_at(image, "report")))
+    report = json.loads(image.read("report"))
     reasons = {item["image_path"]: Reason(**item) for item in report["reasons"]}
     chain = why_chain(reasons, path)
     if not chain:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
-from minid.errors import HostError
 from minid.formats.digest import Digest
 from minid.formats.gzip_stream import COMPRESSION
 from minid.formats.tree import dump_tree
@@ -28,11 +27,12 @@ _HOST_SYSTEM = ("usr", "lib", "lib32", "lib64", "bin", "sbin", "etc/ld.so.conf",
 
 
 def provide_environment(run: Run, workplace: Workplace) -> Environment:
-    """Make the recipe's environment; the run's log gets what the bootstrap says."""
+    """Make the recipe's environment; the run's log gets what the bootstrap says.
+
+    The recipe must have passed `planning.check_recipe`."""
     recipe, config = run.recipe, run.shop.config
     spec = config.environment(recipe.build.environment)
-    if spec is None:
-        raise HostError(f"{recipe.file}: expected environment {recipe.build.environment!r}")
+    assert spec is not None
     with run.timed("environment"):
         return make_environment(
             spec,

@@ -146,12 +146,9 @@ def _plan_recipe(
         for digest in digests
     ]
     chosen = _choose(plans, digests, blobs, records)
-    plan, image = plans[chosen], None
-    result = records.result(plan.image) if plan.image else None
-    pending: tuple[str, ...] = ()
-    if result and _is_whole(parse_image(result), blobs):
-        image = parse_image(result)
-        pending = workable_targets(config.publish, records, image)
+    plan = plans[chosen]
+    image = _find_image(plan, blobs, records)
+    pending = workable_targets(config.publish, records, image) if image else ()
     changes = changed_inputs(records.inputs(recipe.name), plan.inputs)
     return Standing(
         recipe, files, environment, digests[chosen], plan, changes, image, pending, False
@@ -168,9 +165,14 @@ def _choose(plans: list[Plan], digests: tuple[Digest, ...], blobs: Blobs, record
     return next((n for n, digest in enumerate(digests) if blobs.has(digest)), 0)
 
 
-def _is_whole(image: Image, blobs: Blobs) -> bool:
+def _find_image(plan: Plan, blobs: Blobs, records: Records) -> Image | None:
+    """The image of a plan, if the store has it and every part of it."""
+    result = records.result(plan.image) if plan.image else None
+    if result is None:
+        return None
+    image = parse_image(result)
     parts = (image.manifest, image.config, *(layer.digest for layer in image.layers))
-    return all(blobs.has(digest) for digest in parts)
+    return image if all(blobs.has(digest) for digest in parts) else None
 
 
 def _has_base(recipe: Recipe) -> bool:

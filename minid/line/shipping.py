@@ -76,11 +76,11 @@ def compose(run: Run, plan: Plan, packed: Output, files: OwnFiles, base: Below |
             "programs": programs,
             "epoch": packed["epoch"],
             "report": packed["report"],
-            "blobs": [
-                *digests(stored),
-                *(str(layer.digest) for layer in layers),
-                *(str(layer.diff_id) for layer in layers),
-            ],
+            "blobs": digests(
+                stored,
+                *(layer.digest for layer in layers),
+                *(layer.diff_id for layer in layers),
+            ),
         }
 
     return run.stage("compose", plan.compose, make)
@@ -140,10 +140,8 @@ def _layers(recipe: Recipe, composed: Composed, flat: bool) -> list[tuple[tuple[
 def _write_layer(run: Run, entries: tuple[Entry, ...], created_by: str) -> tuple[Layer, Tree]:
     blobs, records = run.shop.blobs, run.shop.records
     key = layer_key(entries)
-    found = records.result(key)
-    if found and all(
-        blobs.has(Digest.parse(str(found[name]))) for name in ("tree", "digest", "diff_id")
-    ):
+    found = run.find(key)
+    if found is not None:
         layer = parse_layer(found | {"created_by": created_by})
         return layer, load_tree(run, Digest.parse(str(found["tree"])))
     layer, tree = write_layer(
@@ -151,7 +149,10 @@ def _write_layer(run: Run, entries: tuple[Entry, ...], created_by: str) -> tuple
     )
     stored = blobs.add(dump_tree(tree))
     blobs.flush()
-    output = dump_layer(layer) | {"tree": str(stored)}
+    output = dump_layer(layer) | {
+        "tree": str(stored),
+        "blobs": digests(stored, layer.digest, layer.diff_id),
+    }
     records.add_result(key, "layer", run.recipe.name, output, run.shop.clock())
     return layer, tree
 
@@ -180,9 +181,8 @@ def image(run: Run, plan: Plan, composed: Output, base: Below | None) -> Output:
             architecture=architecture_of(run.shop.machine),
             blobs=blobs,
         )
-        budget = recipe.image.budget_bytes
-        if budget is not None and built.sizes.unpacked > budget:
-            check_budget(recipe, built.sizes, load_tree(run, Digest.parse(str(composed["tree"]))))
+        tree = Digest.parse(str(composed["tree"]))
+        check_budget(recipe, built.sizes, lambda: load_tree(run, tree))
         return dump_image(built) | {
             "tree": composed["tree"],
             "report": composed["report"],

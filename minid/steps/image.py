@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from minid.errors import ImageError
@@ -175,12 +175,14 @@ def build_image(
     return replace(image, sizes=replace(image.sizes, archive=archive_size(members)))
 
 
-def check_budget(recipe: Recipe, sizes: Sizes, tree: Tree) -> None:
-    """ImageError where the unpacked image is larger than `image.budget`."""
+def check_budget(recipe: Recipe, sizes: Sizes, load_tree: Callable[[], Tree]) -> None:
+    """ImageError where the unpacked image is larger than `image.budget`; `load_tree` is asked only
+    then, for the largest files."""
     budget = recipe.image.budget_bytes
     if budget is None or sizes.unpacked <= budget:
         return
-    files = sorted(tree.entries, key=lambda entry: -(entry.content.size if entry.content else 0))
+    entries = load_tree().entries
+    files = sorted(entries, key=lambda entry: -(entry.content.size if entry.content else 0))
     largest = ", ".join(
         f"/{entry.image_path} {format_size(entry.content.size)}"
         for entry in files[:5]

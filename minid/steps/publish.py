@@ -69,7 +69,13 @@ def pending_targets(publishing: Publishing, records: Records, image: Image) -> t
 
 
 def _published(records: Records, target: str, image: Image) -> bool:
-    return all(records.published(target, name) == str(image.manifest) for name in image.tags)
+    return not _lacking(records, target, image)
+
+
+def _lacking(records: Records, target: str, image: Image) -> list[str]:
+    """The image's names that a target has not, or for another image."""
+    manifest = str(image.manifest)
+    return [name for name in image.tags if records.published(target, name) != manifest]
 
 
 def workable_targets(publishing: Publishing, records: Records, image: Image) -> tuple[str, ...]:
@@ -82,11 +88,8 @@ def workable_targets(publishing: Publishing, records: Records, image: Image) -> 
 
 
 def _takes_any(records: Records, image: Image) -> bool:
-    lacking = [
-        name for name in image.tags if records.published(DOCKER, name) != str(image.manifest)
-    ]
     try:
-        return not all(is_foreign(name) for name in lacking)
+        return not all(is_foreign(name) for name in _lacking(records, DOCKER, image))
     except PublishError:
         return True  # the engine falls silent now and then; the run will tell
 

@@ -181,9 +181,9 @@ def test_over_budget_the_largest_files_are_named() -> None:
         )
     )
     made = replace(RECIPE, image=ImageTable(budget_bytes=20 << 20))
-    check_budget(made, Sizes(20 << 20, 0, 0), tree)
-    check_budget(RECIPE, Sizes(1 << 40, 0, 0), tree)
+    check_budget(made, Sizes(20 << 20, 0, 0), lambda: tree)
+    check_budget(RECIPE, Sizes(1 << 40, 0, 0), lambda: tree)
     with pytest.raises(ImageError, match=r"web\.toml: image\.budget: expected at most") as caught:
-        check_budget(made, Sizes((20 << 20) + 1, 0, 0), tree)
+        check_budget(made, Sizes((20 << 20) + 1, 0, 0), lambda: tree)
     named = caught.value.hint.removeprefix("the largest files: ").split(", ")
     assert [item.split()[0] for item in named] == ["/f9", "/f7", "/f5", "/f3", "/f2"]
