@@ -6,6 +6,7 @@ import gzip
 import json
 import shutil
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,12 +51,14 @@ def podman(built: Line) -> Iterator[tuple[str, ...]]:
     """podman with a store of its own."""
     require("podman")
     place = built.folder.parent / "podman"
-    options = {"root": "root", "runroot": "run", "tmpdir": "tmp"}
-    command = ["podman", *(f"--{name}={place / folder}" for name, folder in options.items())]
-    command += ["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--runtime=runc"]
-    yield tuple(command)
-    # `system reset` would do, and take what podman keeps outside of these folders along.
-    say(*command, "image", "rm", "--all", "--force")
+    # podman refuses a runroot of more than 50 characters, and a checkout may lie anywhere.
+    with tempfile.TemporaryDirectory(prefix="podman-") as short:
+        folders = {"root": place / "root", "runroot": f"{short}/run", "tmpdir": place / "tmp"}
+        command = ["podman", *(f"--{name}={folder}" for name, folder in folders.items())]
+        command += ["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--runtime=runc"]
+        yield tuple(command)
+        # `system reset` would do, and take what podman keeps outside of these folders along.
+        say(*command, "image", "rm", "--all", "--force")
     shutil.rmtree(place)
 
 
