@@ -20,10 +20,33 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "minid").rglob("*.py"))
 # A room may import itself and what stands below it.
 BELOW = {
-    "cli": {"pipeline", "line", "steps", "store", "host", "formats", "beside", "errors"},
+    "cli": {
+        "daemon",
+        "pipeline",
+        "line",
+        "upstream",
+        "steps",
+        "store",
+        "host",
+        "formats",
+        "beside",
+        "errors",
+    },
+    "daemon": {
+        "pipeline",
+        "line",
+        "upstream",
+        "steps",
+        "store",
+        "host",
+        "formats",
+        "beside",
+        "errors",
+    },
     "pipeline": {"line", "steps", "store", "host", "formats", "beside", "errors"},
     "line": {"steps", "store", "host", "formats", "beside", "errors"},
     "steps": {"store", "host", "formats", "beside", "errors"},
+    "upstream": {"store", "host", "formats", "beside", "errors"},
     "store": {"host", "formats", "beside", "errors"},
     "host": {"formats", "beside", "errors"},
     "formats": {"beside", "errors"},
@@ -34,12 +57,18 @@ BELOW = {
 BESIDE = re.compile(r"model|report|recipe(_\w+)?|config(_\w+)?")
 PLAIN = {"model", "recipe"}
 HEAVY = {
+    "aiohttp",
+    "asyncio",
     "concurrent.futures",
     "docker",
     "elftools",
+    "re2",
     "requests",
+    "selectolax",
     "structlog",
+    "tomlkit",
     "urllib3",
+    "watchdog",
     "zstandard",
 }
 # Programs that run as children and answer on standard output.
