@@ -11,19 +11,20 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from minid.errors import StoreError
-from minid.store.schema import prepare_database, roll_back
+from minid.store.database import Database
 
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One attempt to bring one recipe up to date. Times in seconds since the epoch."""
+    """One attempt to bring one recipe up to date. Times in seconds since the epoch.
+
+    Of a queued run, `started` is when it was queued. `not_before`, `attempt` and `key` (what was
+    attempted, see `line.attempt`) are the queue's; `forced` runs every stage again.
+    """
 
     id: int
     recipe: str
@@ -37,6 +38,12 @@ class RunRow:
     exit_code: int
     log: str
     manifest: str
+    queued: float = 0.0
+    priority: int = 0
+    not_before: float = 0.0
+    attempt: int = 1
+    forced: bool = False
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,89 +78,31 @@ class PublicationRow:
     moved: float
 
 
-_RUN_COLUMNS = (
+RUN_COLUMNS = (
     "id, recipe, version, status, reason, changes, started, finished, error, exit_code, log, "
-    "manifest"
+    "manifest, queued, priority, not_before, attempt, forced, key"
 )
 
 
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """What SQLite says as a StoreError: a damaged file shows at any statement, not when opened.
-
-    Values that do not fit are a fault of minid's own and pass as they are.
-    """
-    try:
-        yield
-    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-        raise
-    except sqlite3.Error as error:
-        raise StoreError(f"{path}: expected a database of minid, got {error}") from error
-
-
-def _run_row(row: Sequence[object]) -> RunRow:
+def run_row(row: Sequence[object]) -> RunRow:
+    """A row of `RUN_COLUMNS`."""
     values = list(row)
     values[5] = tuple(json.loads(str(values[5])))
+    values[16] = bool(values[16])
     return RunRow(*values)  # type: ignore[arg-type]
 
 
 class Records:
-    """The database at `path`. `writable` opens it for writing, making it if it is not there."""
+    """The line's tables in the database at `path`; `store.queue`, `store.events` and
+    `store.releases` hold the service's, on the same `database`."""
 
-    def __init__(self, path: Path, *, writable: bool) -> None:
-        self._lock = threading.RLock()
+    def __init__(self, path: Path, *, writable: bool, shared: bool = False) -> None:
         self.path = path
-        uri = f"{path.absolute().as_uri()}?mode={'rwc' if writable else 'ro'}"
-        with _told(path):
-            self._connection = sqlite3.connect(
-                uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10
-            )
-            if writable:
-                self._connection.execute("PRAGMA journal_mode = TRUNCATE")
-                self._connection.execute("PRAGMA synchronous = FULL")
-                prepare_database(self._connection)
-            self._connection.execute("PRAGMA foreign_keys = ON")
-
-    def close(self) -> None:
-        """Put what waits on disk, and close the connection."""
-        try:
-            self.settle()
-        finally:
-            self._connection.close()
-
-    @contextmanager
-    def _transaction(self, *, settled: bool = True) -> Iterator[sqlite3.Connection]:
-        """Changes that come together or not at all; not `settled`: they wait for the next."""
-        with self._lock, _told(self.path):
-            if not self._connection.in_transaction:
-                self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.execute("SAVEPOINT step")
-            try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK TO step")
-                self._connection.execute("RELEASE step")
-                raise
-            self._connection.execute("RELEASE step")
-            if settled:
-                self._connection.execute("COMMIT")
-
-    def settle(self) -> None:
-        """Put what waits on disk; cheap where nothing does."""
-        with self._lock, _told(self.path):
-            if self._connection.in_transaction:
-                self._connection.execute("COMMIT")
-
-    def _query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
-        with self._lock, _told(self.path):
-            try:
-                return self._connection.execute(sql, values).fetchall()
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
-                    raise
-                # A killed writer left its journal, which this connection may not roll back.
-                roll_back(self.path)
-                return self._connection.execute(sql, values).fetchall()
+        self.database = Database(path, writable=writable, shared=shared)
+        self._transaction = self.database.transaction
+        self._query = self.database.query
+        self.settle = self.database.settle
+        self.close = self.database.close
 
     # runs
 
@@ -163,9 +112,9 @@ class Records:
         """Record that a run begins, and return its id. Waits for its log to be named."""
         with self._transaction(settled=False) as connection:
             cursor = connection.execute(
-                "INSERT INTO runs (recipe, version, status, reason, changes, started)"
-                " VALUES (?, ?, 'running', ?, ?, ?)",
-                (recipe, version, reason, json.dumps(list(changes)), now),
+                "INSERT INTO runs (recipe, version, status, reason, changes, started, queued)"
+                " VALUES (?, ?, 'running', ?, ?, ?, ?)",
+                (recipe, version, reason, json.dumps(list(changes)), now, now),
             )
             return int(cursor.lastrowid or 0)
 
@@ -174,13 +123,18 @@ class Records:
         with self._transaction() as connection:
             connection.execute("UPDATE runs SET log = ? WHERE id = ?", (log, run))
 
-    def fail_run(self, run: int, error: str, exit_code: int, now: float) -> None:
-        """Record that a run failed and why. The recipe's last good image stays."""
+    def fail_run(
+        self, run: int, error: str, exit_code: int, now: float, status: str = "failed"
+    ) -> None:
+        """Record that a run did not reach its end and why. The recipe's last good image stays.
+
+        `status` is `failed`, `infra` (the machine's fault, not the recipe's), `skipped` (what it
+        stands on failed), `cancelled` or `interrupted`.
+        """
         with self._transaction() as connection:
             connection.execute(
-                "UPDATE runs SET status = 'failed', error = ?, exit_code = ?, finished = ?"
-                " WHERE id = ?",
-                (error, exit_code, now, run),
+                "UPDATE runs SET status = ?, error = ?, exit_code = ?, finished = ? WHERE id = ?",
+                (status, error, exit_code, now, run),
             )
 
     def finish_run(
@@ -213,8 +167,8 @@ class Records:
                 return
             connection.execute(
                 "INSERT INTO runs (recipe, version, status, reason, changes, started, finished,"
-                " manifest) VALUES (?, ?, 'unchanged', 'asked', '[]', ?, ?, ?)",
-                (recipe, version, now, now, manifest),
+                " manifest, queued) VALUES (?, ?, 'unchanged', 'asked', '[]', ?, ?, ?, ?)",
+                (recipe, version, now, now, manifest, now),
             )
 
     def interrupt_running(self, now: float) -> int:
@@ -235,15 +189,15 @@ class Records:
         where = "WHERE recipe = ?" if recipe else ""
         values = (recipe, limit) if recipe else (limit,)
         rows = self._query(
-            f"SELECT {_RUN_COLUMNS} FROM runs {where} ORDER BY id DESC LIMIT ?",  # noqa: S608
+            f"SELECT {RUN_COLUMNS} FROM runs {where} ORDER BY id DESC LIMIT ?",  # noqa: S608
             values,
         )
-        return [_run_row(row) for row in rows]
+        return [run_row(row) for row in rows]
 
     def run(self, run: int) -> RunRow | None:
         """The run of that id."""
-        rows = self._query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE id = ?", (run,))  # noqa: S608
-        return _run_row(rows[0]) if rows else None
+        rows = self._query(f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ?", (run,))  # noqa: S608
+        return run_row(rows[0]) if rows else None
 
     # stages and results
 

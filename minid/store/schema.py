@@ -7,15 +7,16 @@ from pathlib import Path
 
 from minid.errors import StoreError
 
-VERSION = 1
+VERSION = 2
 
-TABLES = """
+RUNS = """
 CREATE TABLE runs (
   id INTEGER PRIMARY KEY,
   recipe TEXT NOT NULL,
   version TEXT NOT NULL,
   status TEXT NOT NULL CHECK (status IN
-    ('running', 'ok', 'unchanged', 'failed', 'interrupted')),
+    ('queued', 'running', 'ok', 'unchanged', 'failed', 'infra', 'skipped', 'interrupted',
+     'cancelled')),
   reason TEXT NOT NULL,
   changes TEXT NOT NULL,
   started REAL NOT NULL,
@@ -23,9 +24,19 @@ CREATE TABLE runs (
   error TEXT NOT NULL DEFAULT '',
   exit_code INTEGER NOT NULL DEFAULT 0,
   log TEXT NOT NULL DEFAULT '',
-  manifest TEXT NOT NULL DEFAULT ''
+  manifest TEXT NOT NULL DEFAULT '',
+  queued REAL NOT NULL DEFAULT 0,
+  priority INTEGER NOT NULL DEFAULT 0,
+  not_before REAL NOT NULL DEFAULT 0,
+  attempt INTEGER NOT NULL DEFAULT 1,
+  forced INTEGER NOT NULL DEFAULT 0,
+  key TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE INDEX runs_by_recipe ON runs (recipe, id);
+CREATE INDEX runs_open ON runs (status) WHERE status IN ('queued', 'running');
+"""
+
+LINE = """
 CREATE TABLE stages (
   run INTEGER NOT NULL REFERENCES runs (id),
   name TEXT NOT NULL,
@@ -71,9 +82,64 @@ CREATE TABLE inputs (
 ) STRICT;
 """
 
+SERVICE = """
+CREATE TABLE settings (
+  name TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT;
+CREATE TABLE events (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  time REAL NOT NULL,
+  kind TEXT NOT NULL,
+  recipe TEXT NOT NULL,
+  run INTEGER,
+  text TEXT NOT NULL,
+  detail TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_by_recipe ON events (recipe, id);
+CREATE TABLE tracks (
+  recipe TEXT PRIMARY KEY,
+  memory TEXT NOT NULL,
+  newest TEXT NOT NULL,
+  note TEXT NOT NULL,
+  looked REAL NOT NULL
+) STRICT;
+CREATE TABLE locks (
+  recipe TEXT PRIMARY KEY,
+  lock TEXT NOT NULL,
+  moved REAL NOT NULL
+) STRICT;
+CREATE TABLE resources (
+  url TEXT PRIMARY KEY,
+  state TEXT NOT NULL,
+  body BLOB,
+  next_poll REAL NOT NULL
+) STRICT;
+CREATE INDEX resources_by_time ON resources (next_poll);
+CREATE TABLE hosts (
+  host TEXT PRIMARY KEY,
+  wait_until REAL NOT NULL,
+  reason TEXT NOT NULL
+) STRICT;
+"""
+
+# The first version knew no queue: its runs began when they were recorded.
+_TO_VERSION_2 = f"""
+DROP INDEX runs_by_recipe;
+ALTER TABLE runs RENAME TO runs_1;
+{RUNS}
+INSERT INTO runs (id, recipe, version, status, reason, changes, started, finished, error,
+  exit_code, log, manifest, queued)
+SELECT id, recipe, version, status, reason, changes, started, finished, error,
+  exit_code, log, manifest, started FROM runs_1;
+DROP TABLE runs_1;
+{SERVICE}
+"""  # noqa: S608 (nothing in it comes from outside)
+
 
 def prepare_database(connection: sqlite3.Connection) -> None:
-    """Make the tables in a new database; StoreError for one that a newer minid wrote."""
+    """Make the tables, or bring those of an older minid up to date; StoreError for a database that
+    a newer minid wrote. Every table is as it was, or as it should be, whenever this is killed."""
     (found,) = connection.execute("PRAGMA user_version").fetchone()
     if found > VERSION:
         raise StoreError(
@@ -82,7 +148,23 @@ def prepare_database(connection: sqlite3.Connection) -> None:
         )
     if found == VERSION:
         return
-    connection.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+    steps = _TO_VERSION_2 if found == 1 else RUNS + LINE + SERVICE
+    # References of other tables keep the name `runs` when the old table is renamed away.
+    connection.execute("PRAGMA foreign_keys = OFF")
+    connection.execute("PRAGMA legacy_alter_table = ON")
+    connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;")
+
+
+def expect_version(path: Path, found: int) -> None:
+    """StoreError for a database that this minid cannot read as it is."""
+    if found != VERSION:
+        older = found < VERSION
+        raise StoreError(
+            f"{path}: expected schema version {VERSION}, got {found}",
+            hint="`minid build` brings it up to date"
+            if older
+            else "a newer minid wrote this store",
+        )
 
 
 def roll_back(path: Path) -> None:

@@ -159,7 +159,7 @@ def test_killed_in_a_transaction_the_database_is_as_before(tmp_path: Path) -> No
         "from pathlib import Path\n"
         "from minid.store.records import Records\n"
         "records = Records(Path(sys.argv[1]), writable=True)\n"
-        "records._connection.execute('PRAGMA cache_size = 1')\n"
+        "records.database._connection.execute('PRAGMA cache_size = 1')\n"
         "def names():\n"
         "    yield 'web:latest'\n"
         "    for number in range(500):\n"
