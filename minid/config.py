@@ -101,6 +101,41 @@ class Publishing:
 
 
 @dataclass(frozen=True, slots=True)
+class Tracking:
+    """`[track]`: how upstream pages are asked. Times in seconds.
+
+    `every_s` and `settle_s` hold for recipes that do not say; `gap_s` is the shortest time between
+    two requests to one host; `inside` are hosts that may have loopback or private addresses.
+    """
+
+    enabled: bool = True
+    every_s: float = 6 * 3600.0
+    settle_s: float = 6 * 3600.0
+    parallel: int = 20
+    gap_s: float = 2.0
+    inside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """`[daemon]`: the service. `socket` None: `minid.sock` in the state folder. Below
+    `min_free_bytes` of free space no run starts; `poll_s` is for folders without events."""
+
+    socket: Path | None = None
+    min_free_bytes: int = 1 << 30
+    poll_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Notifying:
+    """`[notify]`: who is told what. `command` is an argument list, `webhook` a URL."""
+
+    webhook: str = ""
+    command: tuple[str, ...] = ()
+    events: tuple[str, ...] = ("failed", "recovered", "release", "held")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole of config.toml. `file` is None where minid runs on defaults alone."""
 
@@ -112,6 +147,14 @@ class Config:
     build: Building = Building()
     check: Checking = Checking()
     publish: Publishing = Publishing()
+    track: Tracking = Tracking()
+    daemon: Serving = Serving()
+    notify: Notifying = Notifying()
+
+    @property
+    def socket(self) -> Path:
+        """Where the service listens for the command line."""
+        return self.daemon.socket or self.paths.state / "minid.sock"
 
     def environment(self, name: str) -> EnvironmentSpec | None:
         """The environment of that name, or None."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from minid.config import Config, EnvironmentSpec, Paths, Publishing
+from minid.config import Config, EnvironmentSpec, Paths, Publishing, Serving
 from minid.config_tables import CONFIG, MIRROR
 from minid.errors import ConfigError
 from minid.formats.table import Problem, Problems, read_table
@@ -117,12 +117,16 @@ def _make_config(
     publish = values.pop("publish", {})
     if "export" in publish:
         publish["export"] = _absolute(folder, publish["export"])
+    daemon = values.pop("daemon", {})
+    if "socket" in daemon:
+        daemon["socket"] = _absolute(folder, daemon["socket"])
     return Config(
         file=file,
         paths=where,
         mirrors=tuple(dict.fromkeys((*mirrors, *own))),
         environments=_make_environments(values.pop("environments", ()), folder),
         publish=Publishing(**publish),
+        daemon=Serving(**daemon),
         **values,
     )
 

@@ -195,6 +195,86 @@ PUBLISH = Table(
         Key("export", FOLDER, "A folder to write each tested image's archive to.", "none"),
     )
 )
+HOST_NAME = text(
+    "a host name or address", r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:]+", longest=255
+)
+ARGUMENT = text("an argument", r"[^\x00]+", longest=4096)
+WEBHOOK = text("an http or https URL", r"|https?://[!-~]+", longest=2000)
+TRACK = Table(
+    (
+        Key("enabled", BOOLEAN, "Whether the service looks for new releases by itself.", "true"),
+        Key(
+            "every",
+            DURATION,
+            "The shortest time between two looks at a page, for recipes that do not say.",
+            '"6 h"',
+            field="every_s",
+        ),
+        Key(
+            "settle",
+            DURATION,
+            "How long a new release must stand, for recipes that do not say.",
+            '"6 h"',
+            field="settle_s",
+        ),
+        Key("parallel", integer(1, 200), "How many pages are asked side by side.", "20"),
+        Key(
+            "gap",
+            DURATION,
+            "The shortest time between two requests to one host.",
+            '"2 s"',
+            field="gap_s",
+        ),
+        Key(
+            "inside",
+            array_of(HOST_NAME, "host names"),
+            "Hosts that may be asked although their addresses are loopback or private.",
+            "[]",
+        ),
+    ),
+    config.Tracking,
+)
+SOCKET = text("a path, relative to this file or absolute", r"[^\x00]+", longest=4000)
+DAEMON = Table(
+    (
+        Key("socket", SOCKET, "Where the command line finds it.", "`minid.sock` in `paths.state`"),
+        Key(
+            "min_free",
+            SIZE,
+            "With less free space than this below the state folder no run starts.",
+            '"1 GiB"',
+            field="min_free_bytes",
+        ),
+        Key(
+            "poll",
+            DURATION,
+            "How often a folder of recipes that tells no changes is read.",
+            '"10 s"',
+            field="poll_s",
+        ),
+    )
+)
+NOTIFY = Table(
+    (
+        Key("webhook", WEBHOOK, "Gets each event as JSON, by POST.", '""'),
+        Key(
+            "command",
+            array_of(ARGUMENT, "arguments, the program first"),
+            "Is run for each event, which it gets as JSON on standard input.",
+            "[]",
+        ),
+        Key(
+            "events",
+            array_of(
+                choice("failed", "recovered", "built", "release", "held", "suspect"),
+                "kinds of events",
+            ),
+            "Which events are told.",
+            '["failed", "recovered", "release", "held"]',
+        ),
+    ),
+    config.Notifying,
+)
 CONFIG = Table(
     (
         Key(
@@ -213,5 +293,8 @@ CONFIG = Table(
         Key("build", BUILD, "How many builds, as whom, within what."),
         Key("check", CHECK, "Where smoke tests run."),
         Key("publish", PUBLISH, "Where a tested image goes besides the store."),
+        Key("track", TRACK, "How upstreams are asked for new releases."),
+        Key("daemon", DAEMON, "The service."),
+        Key("notify", NOTIFY, "Who is told what happened."),
     )
 )
