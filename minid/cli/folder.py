@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """Configuration and recipes; `broken` are the errors of files that are no recipes."""
+    """Configuration and recipes, each at the release that the tracker moved it to; `broken` are
+    the errors of files that are no recipes."""
 
     config: Config
     recipes: dict[str, Recipe]
@@ -49,6 +50,8 @@ def load_folder(arguments: argparse.Namespace) -> Folder:
     """Configuration and every recipe, checked together."""
     from minid.line.planning import check_recipe
     from minid.recipe_graph import check_together
+    from minid.recipe_lock import apply_lock
+    from minid.store.releases import stored_locks
 
     config = load_folder_config(arguments)
     if not config.paths.recipes.is_dir():
@@ -57,6 +60,8 @@ def load_folder(arguments: argparse.Namespace) -> Folder:
             hint="`minid init` makes a working folder",
         )
     recipes, broken = load_recipes(config.paths.recipes)
+    locks = stored_locks(config.paths.records)
+    recipes = {name: apply_lock(recipe, locks.get(name)) for name, recipe in recipes.items()}
     problems = check_together(recipes, broken=[stem_of(error) for error in broken])
     found = [*broken, *(RecipeError(str(problem)) for problem in problems)]
     for recipe in recipes.values():

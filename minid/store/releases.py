@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from minid.formats.digest import Digest
 from minid.recipe_lock import Lock
 from minid.store.database import Database
+from minid.store.schema import SchemaError
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,23 @@ class Releases:
                     "INSERT INTO locks (recipe, lock, moved) VALUES (?, ?, ?)",
                     (recipe, json.dumps(words | {"pinned": lock.pinned}), now),
                 )
+
+
+def stored_locks(path: Path) -> dict[str, Lock]:
+    """The locks in the records at `path`, read-only; none where there are no records yet, or those
+    of an older minid, which knew no locks."""
+    if not path.is_file():
+        return {}
+    try:
+        database = Database(path, writable=False)
+    except SchemaError as error:
+        if error.older:
+            return {}
+        raise
+    try:
+        return Releases(database).locks()
+    finally:
+        database.close()
 
 
 def _track_row(row: tuple[object, ...]) -> TrackRow:

@@ -155,12 +155,21 @@ def prepare_database(connection: sqlite3.Connection) -> None:
     connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;")
 
 
+class SchemaError(StoreError):
+    """The database has the tables of another version of minid; `older` says which way."""
+
+    def __init__(self, message: str, *, older: bool, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.older = older
+
+
 def expect_version(path: Path, found: int) -> None:
-    """StoreError for a database that this minid cannot read as it is."""
+    """SchemaError for a database that this minid cannot read as it is."""
     if found != VERSION:
         older = found < VERSION
-        raise StoreError(
+        raise SchemaError(
             f"{path}: expected schema version {VERSION}, got {found}",
+            older=older,
             hint="`minid build` brings it up to date"
             if older
             else "a newer minid wrote this store",
