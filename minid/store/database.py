@@ -44,6 +44,7 @@ class Database:
         self._lock = threading.RLock()
         self.path = path
         self._shared = shared
+        self._batches = 0
         uri = f"{path.absolute().as_uri()}?mode={'rwc' if writable else 'ro'}"
         with _told(path):
             self._connection = sqlite3.connect(
@@ -82,8 +83,21 @@ class Database:
                 self._connection.execute("RELEASE step")
                 raise
             self._connection.execute("RELEASE step")
-            if settled or self._shared:
+            if (settled or self._shared) and not self._batches:
                 self._connection.execute("COMMIT")
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Put all that is written inside on disk at its end, in one turn; what was written before
+        an error too. Other writers wait meanwhile: keep it short."""
+        with self._lock:
+            self._batches += 1
+            try:
+                yield
+            finally:
+                self._batches -= 1
+                if not self._batches:
+                    self.settle()
 
     def settle(self) -> None:
         """Put what waits on disk; cheap where nothing does."""

@@ -161,3 +161,18 @@ def test_two_writers_take_turns(tmp_path: Path) -> None:
         second.add_stage(run, StageRow("compile", "k", False, 1.0, {}))
     assert len(second.runs()) == 5
     assert all(first.stages(row.id) for row in first.runs())
+
+
+def test_a_batch_is_on_disk_at_its_end(records: Records, queue: Queue) -> None:
+    reader = Records(records.path, writable=False)
+    with records.database.batch():
+        for n in range(3):
+            queue.enqueue(f"r{n}", "1", "asked", (), 1.0)
+        assert len(queue.queued()) == 3
+        assert reader.runs() == []
+    assert len(reader.runs()) == 3
+    with pytest.raises(RuntimeError), records.database.batch():
+        queue.enqueue("r4", "1", "asked", (), 1.0)
+        raise RuntimeError
+    assert len(reader.runs()) == 4
+    reader.close()
