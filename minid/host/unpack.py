@@ -14,14 +14,12 @@ from pathlib import Path
 
 from minid.errors import HostError, MinidError, UnpackError
 from minid.formats.tar_reader import TarLimits
+from minid.host.confine import become, bind_to_parent, set_limits
 from minid.host.extract import Profile, Unpacked
 
 __all__ = ["ROOTFS_CAPS", "SOURCE_CAPS", "UnpackCaps", "Unpacked", "unpack_archive"]
 
 _MAX_ANSWER = 1 << 16
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NO_NEW_PRIVS = 38
-_SIGKILL = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,43 +194,32 @@ def _drop_rights(uid: object, gid: object, target_fd: int) -> None:
             raise HostError("expected both a uid and a gid, or neither")
         if (os.geteuid(), os.getegid()) != (uid, gid) or os.geteuid() == 0:
             _become(uid, gid, target_fd)
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+    bind_to_parent()
 
 
 def _become(uid: int, gid: int, target_fd: int) -> None:
     try:
         os.fchown(target_fd, uid, gid)
-        os.setgroups([])
-        os.setresgid(gid, gid, gid)
-        os.setresuid(uid, uid, uid)
     except OSError as error:
         raise HostError(
-            f"expected to become uid {uid}, gid {gid}, got {error.strerror}",
+            f"expected to give the target to uid {uid}, got {error.strerror}",
             hint="only root can unpack as another user",
         ) from error
-
-
-def _prctl(option: int, value: int) -> None:
-    import ctypes
-
-    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
-        raise HostError(f"prctl {option}: expected 0, got {os.strerror(ctypes.get_errno())}")
+    become(uid, gid)
 
 
 def _limit(caps: UnpackCaps) -> None:
     import resource
 
-    for what, limit in (
-        (resource.RLIMIT_AS, caps.memory_bytes),
-        (resource.RLIMIT_FSIZE, caps.tar.file_bytes),
-        (resource.RLIMIT_CPU, caps.cpu_s),
-        (resource.RLIMIT_NOFILE, 64),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        _, hard = resource.getrlimit(what)
-        allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(what, (allowed, allowed))
+    set_limits(
+        {
+            resource.RLIMIT_AS: caps.memory_bytes,
+            resource.RLIMIT_FSIZE: caps.tar.file_bytes,
+            resource.RLIMIT_CPU: caps.cpu_s,
+            resource.RLIMIT_NOFILE: 64,
+            resource.RLIMIT_CORE: 0,
+        }
+    )
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ HEAVY = {
     "zstandard",
 }
 # Programs that run as children and answer on standard output.
-CHILDREN = {"minid/host/unpack.py"}
+CHILDREN = {"minid/host/inner_digest.py", "minid/host/unpack.py"}
 MAX_FILE = 400
 MAX_FUNCTION = 60
 
