@@ -9,6 +9,8 @@ from minid.formats.table import Problem
 from minid.recipe import Recipe, tag_names
 
 SCRATCH = "scratch"
+# Among more recipes than this no name is looked for that was meant.
+_MANY = 1000
 
 
 def check_together(
@@ -20,14 +22,20 @@ def check_together(
     a missing or unfit base or need, a cycle through bases and needs, a tag claimed twice. Each
     stands under the file of the recipe that refers; a cycle under its first name.
     """
-    ordered = [recipes[name] for name in sorted(recipes)]
     problems: list[Problem] = []
-    for made in ordered:
-        problems.extend(_check_base(made, recipes, broken))
-        problems.extend(_check_needs(made, recipes, broken))
-    problems.extend(_find_cycles(recipes))
-    problems.extend(_check_tags(ordered))
+    for name in sorted(recipes):
+        problems.extend(check_links(recipes[name], recipes, broken))
+    problems.extend(cycle_problem(ring, recipes) for ring in find_cycles(recipes))
+    problems.extend(_check_tags([recipes[name] for name in sorted(recipes)]))
     return tuple(problems)
+
+
+def check_links(
+    made: Recipe, recipes: Mapping[str, Recipe], broken: Collection[str]
+) -> Iterator[Problem]:
+    """What is wrong with a recipe's base and needs; see `check_together`."""
+    yield from _check_base(made, recipes, broken)
+    yield from _check_needs(made, recipes, broken)
 
 
 def references(made: Recipe) -> tuple[str, ...]:
@@ -64,15 +72,22 @@ def _check_needs(
 
 
 def _like(name: str, recipes: Mapping[str, Recipe]) -> str:
+    if len(recipes) > _MANY:
+        return ""  # it would take longer than everything else, and a base has many users
     import difflib
 
     return next(iter(difflib.get_close_matches(name, list(recipes), n=1)), "")
 
 
-def _find_cycles(recipes: Mapping[str, Recipe]) -> Iterator[Problem]:
+def find_cycles(recipes: Mapping[str, Recipe]) -> Iterator[tuple[str, ...]]:
+    """Rings of recipes that stand on each other, each in the order of its references from its
+    first name on; a recipe is in one at most."""
     from graphlib import CycleError, TopologicalSorter
 
-    graph = {name: set(references(made)) & set(recipes) for name, made in recipes.items()}
+    graph = {
+        name: {other for other in references(made) if other in recipes}
+        for name, made in recipes.items()
+    }
     while True:
         try:
             TopologicalSorter(dict(sorted(graph.items()))).prepare()
@@ -80,12 +95,32 @@ def _find_cycles(recipes: Mapping[str, Recipe]) -> Iterator[Problem]:
             ring = error.args[1][:0:-1]
             first = ring.index(min(ring))
             ring = ring[first:] + ring[:first]
-            shown = " → ".join((*ring, ring[0]))
-            yield Problem(str(recipes[ring[0]].file), "", "no cycle of bases and needs", shown)
+            yield tuple(ring)
             for name in ring:
                 graph[name] -= set(ring)
         else:
             return
+
+
+def cycle_problem(ring: tuple[str, ...], recipes: Mapping[str, Recipe]) -> Problem:
+    """A ring of `find_cycles`, under the file of its first recipe."""
+    shown = " → ".join((*ring, ring[0]))
+    return Problem(str(recipes[ring[0]].file), "", "no cycle of bases and needs", shown)
+
+
+def reaches_itself(name: str, recipes: Mapping[str, Recipe]) -> bool:
+    """Whether a recipe stands on itself, through others or at once."""
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        made = recipes.get(waiting.pop())
+        for other in references(made) if made else ():
+            if other == name:
+                return True
+            if other not in seen:
+                seen.add(other)
+                waiting.append(other)
+    return False
 
 
 def _check_tags(ordered: list[Recipe]) -> Iterator[Problem]:
@@ -94,10 +129,20 @@ def _check_tags(ordered: list[Recipe]) -> Iterator[Problem]:
         try:
             names = tag_names(made)
         except RecipeError as error:
-            yield Problem(str(made.file), "image.tags", "tag names", error.message)
+            yield tag_problem(made, error)
             continue
         for name in names if made.kind == "image" else ():
             owner = owners.setdefault(name, made)
             if owner is not made:
-                got = f'"{name}", which {owner.file.name} claims as well'
-                yield Problem(str(made.file), "image.tags", "a tag of its own", got)
+                yield claimed_twice(made, name, owner)
+
+
+def tag_problem(made: Recipe, error: RecipeError) -> Problem:
+    """That the recipe's tags do not fit its version."""
+    return Problem(str(made.file), "image.tags", "tag names", error.message)
+
+
+def claimed_twice(made: Recipe, tag: str, owner: Recipe) -> Problem:
+    """That a recipe claims a tag which `owner`, the first by name, claims already."""
+    got = f'"{tag}", which {owner.file.name} claims as well'
+    return Problem(str(made.file), "image.tags", "a tag of its own", got)

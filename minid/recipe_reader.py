@@ -6,6 +6,7 @@ in `minid.recipe_graph`.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -46,7 +47,7 @@ def load_recipe(file: Path) -> Recipe:
     """
     made = parse_recipe(_read_bytes(file), file)
     problems = Problems(str(file))
-    for key, name in _named_files(made):
+    for key, name in named_files(made):
         if not _is_inside(made.folder / name, made.folder):
             problems.add(key, f'a regular file in "{made.folder}"', show_value(name))
     if problems.count:
@@ -67,7 +68,7 @@ def load_recipes(folder: Path) -> tuple[dict[str, Recipe], tuple[MinidError, ...
         reason = (error.strerror or "an error").lower()
         return {}, (RecipeError(f"{folder}: expected a folder of recipes, got {reason}"),)
     for file in files:
-        if file.suffix != ".toml" or file.name.startswith((".", "#")):
+        if not is_recipe_file(file.name):
             continue
         try:
             made = load_recipe(file)
@@ -76,6 +77,20 @@ def load_recipes(folder: Path) -> tuple[dict[str, Recipe], tuple[MinidError, ...
         else:
             recipes[made.name] = made
     return recipes, tuple(errors)
+
+
+def is_recipe_file(file_name: str) -> bool:
+    """Whether a file of the recipes folder is to be read: not a hidden, lock or backup file."""
+    return file_name.endswith(".toml") and not file_name.startswith((".", "#"))
+
+
+def named_files(made: Recipe) -> list[tuple[str, str]]:
+    """The files in the recipe's own folder that it names, each with the key that names it."""
+    named = [(f"source.patches[{i}]", name) for i, name in enumerate(made.source.patches)]
+    for index, item in enumerate(made.rootfs.files):
+        if item.source is not None:
+            named.append((f"rootfs.files[{index}].source", item.source))
+    return named
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -114,14 +129,15 @@ def _read(text: bytes, file: Path) -> tuple[Recipe | None, Problems]:
 
 
 def _read_bytes(file: Path) -> bytes:
+    # Without O_NONBLOCK a FIFO called x.toml would hold the reader for ever.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        real = file.resolve(strict=True)
-        if real.parent != file.parent.resolve():
-            raise RecipeError(
-                f"{file}: expected a file in the recipes folder, got a link out of it"
-            )
-        # Without O_NONBLOCK a FIFO called x.toml would hold the reader for ever.
-        descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(file, flags)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            descriptor = os.open(_resolve_link(file), flags)
         try:
             _expect_regular(file, os.fstat(descriptor).st_mode)
             with open(descriptor, "rb", closefd=False) as stream:
@@ -133,18 +149,17 @@ def _read_bytes(file: Path) -> bytes:
         raise RecipeError(f"{file}: expected a readable file, got {reason}") from error
 
 
+def _resolve_link(file: Path) -> Path:
+    real = file.resolve(strict=True)
+    if real.parent != file.parent.resolve():
+        raise RecipeError(f"{file}: expected a file in the recipes folder, got a link out of it")
+    return real
+
+
 def _expect_regular(file: Path, mode: int) -> None:
     if not stat.S_ISREG(mode):
         got = "a folder" if stat.S_ISDIR(mode) else "a special file"
         raise RecipeError(f"{file}: expected a regular file, got {got}")
-
-
-def _named_files(made: Recipe) -> list[tuple[str, str]]:
-    named = [(f"source.patches[{i}]", name) for i, name in enumerate(made.source.patches)]
-    for index, item in enumerate(made.rootfs.files):
-        if item.source is not None:
-            named.append((f"rootfs.files[{index}].source", item.source))
-    return named
 
 
 def _is_inside(file: Path, folder: Path) -> bool:

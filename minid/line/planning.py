@@ -5,8 +5,8 @@ Only reads: the command line asks this before it takes any lock, and `explain` p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from minid.config import Config
 from minid.errors import ConfigError, RecipeError
@@ -46,18 +46,19 @@ def recipe_order(recipes: Mapping[str, Recipe], names: Iterable[str]) -> tuple[s
     """The recipes and all they stand on, each after what it needs. RecipeError for an unknown
     name; the recipes must have passed `check_together`."""
     done: dict[str, None] = {}
-
-    def visit(name: str, asker: str) -> None:
-        if name in done:
-            return
-        if name not in recipes:
-            raise RecipeError(f"{asker}: expected a recipe of that name, got {name!r}")
-        for other in references(recipes[name]):
-            visit(other, str(recipes[name].file))
-        done[name] = None
-
     for name in names:
-        visit(name, "recipes")
+        waiting = [(name, "recipes", False)]
+        while waiting:
+            current, asker, below_done = waiting.pop()
+            if below_done:
+                done[current] = None
+            elif current not in done:
+                if current not in recipes:
+                    raise RecipeError(f"{asker}: expected a recipe of that name, got {current!r}")
+                waiting.append((current, asker, True))
+                file = str(recipes[current].file)
+                below = references(recipes[current])
+                waiting += [(other, file, False) for other in reversed(below)]
     return tuple(done)
 
 
@@ -93,6 +94,27 @@ def existing_environment(recipe: Recipe, config: Config) -> Environment | None:
     return find_environment(spec, environment_packages(recipe), config.paths.environments)
 
 
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """What recipes are held against. `environments` remembers what was found in this assessment:
+    thousands of recipes share a few."""
+
+    config: Config
+    blobs: Blobs
+    records: Records
+    machine: str
+    environments: dict[tuple[str, tuple[str, ...]], Environment | None] = field(
+        default_factory=dict
+    )
+
+    def environment(self, recipe: Recipe) -> Environment | None:
+        """The recipe's environment if it has been made."""
+        request = (recipe.build.environment, environment_packages(recipe))
+        if request not in self.environments:
+            self.environments[request] = existing_environment(recipe, self.config)
+        return self.environments[request]
+
+
 def assess(
     order: Iterable[str],
     recipes: Mapping[str, Recipe],
@@ -103,29 +125,49 @@ def assess(
     machine: str,
 ) -> dict[str, Standing]:
     """The standing of each recipe of `order`, which must hold all that its recipes refer to."""
-    tags = {row.name: row.manifest for row in records.tags()}
-    standings: dict[str, Standing] = {}
-    for name in order:
-        recipe = recipes[name]
-        standing = _plan_recipe(recipe, standings, config, blobs, records, machine)
-        below = [standings[other] for other in references(recipe)]
-        current = all(item.current for item in below) and _is_done(standing, tags, blobs, records)
-        # An input that shapes no byte, such as a check, still wants a run that ends well.
-        current = current and not standing.pending and not standing.changes
-        standings[name] = replace(standing, current=current)
-    return standings
+    found = iterate_standings(
+        order, recipes, config=config, blobs=blobs, records=records, machine=machine
+    )
+    return {standing.recipe.name: standing for standing in found}
 
 
-def _plan_recipe(
-    recipe: Recipe,
-    standings: Mapping[str, Standing],
+def iterate_standings(
+    order: Iterable[str],
+    recipes: Mapping[str, Recipe],
+    *,
     config: Config,
     blobs: Blobs,
     records: Records,
     machine: str,
-) -> Standing:
+) -> Iterator[Standing]:
+    """As `assess`, one after the other: of thousands only those are kept that others stand on."""
+    desk = _Desk(config, blobs, records, machine)
+    order = tuple(order)
+    below = {other for name in order for other in references(recipes[name])}
+    standings: dict[str, Standing] = {}
+    for name in order:
+        standing = _assess_one(recipes[name], standings, desk)
+        if name in below:
+            standings[name] = standing
+        yield standing
+
+
+def _assess_one(recipe: Recipe, standings: Mapping[str, Standing], desk: _Desk) -> Standing:
+    standing = _plan_recipe(recipe, standings, desk)
+    below = [standings[other] for other in references(recipe)]
+    # An input that shapes no byte, such as a check, still wants a run that ends well.
+    current = (
+        not standing.pending
+        and not standing.changes
+        and all(item.current for item in below)
+        and _is_done(standing, desk)
+    )
+    return replace(standing, current=True) if current else standing
+
+
+def _plan_recipe(recipe: Recipe, standings: Mapping[str, Standing], desk: _Desk) -> Standing:
     files = load_own_files(recipe)
-    environment = existing_environment(recipe, config)
+    environment = desk.environment(recipe)
     needs = {name: standings[name].plan for name in recipe.build.needs}
     base = standings[recipe.rootfs.base].plan if _has_base(recipe) else None
     digests = archive_digests(recipe)
@@ -141,52 +183,52 @@ def _plan_recipe(
             needs=keys,
             base=base,
             files=files,
-            architecture=machine,
+            architecture=desk.machine,
         )
         for digest in digests
     ]
-    chosen = _choose(plans, digests, blobs, records)
+    chosen = _choose(plans, digests, desk)
     plan = plans[chosen]
-    image = _find_image(plan, blobs, records)
-    pending = workable_targets(config.publish, records, image) if image else ()
-    changes = changed_inputs(records.inputs(recipe.name), plan.inputs)
+    image = _find_image(plan, desk)
+    pending = workable_targets(desk.config.publish, desk.records, image) if image else ()
+    changes = changed_inputs(desk.records.inputs(recipe.name), plan.inputs)
     return Standing(
         recipe, files, environment, digests[chosen], plan, changes, image, pending, False
     )
 
 
-def _choose(plans: list[Plan], digests: tuple[Digest, ...], blobs: Blobs, records: Records) -> int:
+def _choose(plans: list[Plan], digests: tuple[Digest, ...], desk: _Desk) -> int:
     """The archive to build from: one that was built, else one that is here, else the first."""
     if len(plans) == 1:
         return 0
     for position, plan in enumerate(plans):
-        if records.result(plan.compile):
+        if desk.records.result(plan.compile):
             return position
-    return next((n for n, digest in enumerate(digests) if blobs.has(digest)), 0)
+    return next((n for n, digest in enumerate(digests) if desk.blobs.has(digest)), 0)
 
 
-def _find_image(plan: Plan, blobs: Blobs, records: Records) -> Image | None:
+def _find_image(plan: Plan, desk: _Desk) -> Image | None:
     """The image of a plan, if the store has it and every part of it."""
-    result = records.result(plan.image) if plan.image else None
+    result = desk.records.result(plan.image) if plan.image else None
     if result is None:
         return None
     image = parse_image(result)
     parts = (image.manifest, image.config, *(layer.digest for layer in image.layers))
-    return image if all(blobs.has(digest) for digest in parts) else None
+    return image if all(desk.blobs.has(digest) for digest in parts) else None
 
 
 def _has_base(recipe: Recipe) -> bool:
     return recipe.kind == "image" and recipe.rootfs.base != "scratch"
 
 
-def _is_done(standing: Standing, tags: Mapping[str, str], blobs: Blobs, records: Records) -> bool:
+def _is_done(standing: Standing, desk: _Desk) -> bool:
     plan = standing.plan
     if plan is None:
         return False
     if standing.recipe.kind == "library":
-        result = records.result(plan.compile)
-        return bool(result) and blobs.has(Digest.parse(str((result or {})["tree"])))
+        result = desk.records.result(plan.compile)
+        return bool(result) and desk.blobs.has(Digest.parse(str((result or {})["tree"])))
     if standing.image is None:
         return False
     manifest = str(standing.image.manifest)
-    return all(tags.get(name) == manifest for name in tag_names(standing.recipe))
+    return all(desk.records.tagged(name) == manifest for name in tag_names(standing.recipe))

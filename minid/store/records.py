@@ -320,6 +320,11 @@ class Records:
         )
         return [PublicationRow(*row) for row in rows]  # type: ignore[arg-type]
 
+    def tagged(self, name: str) -> str:
+        """The manifest digest that a tag of the store points at, or empty."""
+        rows = self._query("SELECT manifest FROM tags WHERE name = ?", (name,))
+        return str(rows[0][0]) if rows else ""
+
     def tags(self) -> list[TagRow]:
         """Every tag of the store, sorted by name."""
         rows = self._query("SELECT name, manifest, moved FROM tags ORDER BY name")
