@@ -25,11 +25,30 @@ class MinidError(Exception):
         self.hint = hint
         self.log_tail = tuple(log_tail)
 
+    def as_json(self) -> dict[str, object]:
+        """The error as JSON values; see docs/reference/errors.md."""
+        return {
+            "kind": type(self).__name__,
+            "message": self.message,
+            "hint": self.hint,
+            "exit_code": self.exit_code,
+            "retryable": self.retryable,
+            "log_tail": list(self.log_tail),
+        }
+
 
 class UsageError(MinidError):
     """The command line asked for something that does not exist."""
 
     exit_code = 2
+
+
+class NoDaemonError(MinidError):
+    """A command that only the service can answer, and no service runs. The status is systemctl's
+    for what does not run."""
+
+    exit_code = 3
+    retryable = True
 
 
 class ConfigError(MinidError):

@@ -86,14 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def error_json(error: MinidError) -> dict[str, object]:
     """An error as JSON values."""
-    return {
-        "kind": type(error).__name__,
-        "message": error.message,
-        "hint": error.hint,
-        "exit_code": error.exit_code,
-        "retryable": error.retryable,
-        "log_tail": list(error.log_tail),
-    }
+    return error.as_json()
 
 
 def report_error(error: MinidError, *, as_json: bool) -> None:

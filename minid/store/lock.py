@@ -10,11 +10,12 @@ from pathlib import Path
 
 
 @contextmanager
-def writer_lock(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
+def writer_lock(path: Path, on_wait: Callable[[str], None], role: str = "") -> Iterator[None]:
     """Hold the lock file at `path`, waiting for another holder to end.
 
-    `on_wait` is called once with the holder's process id when there is one. The kernel frees the
-    lock when its holder dies, however it dies.
+    `on_wait` is called once with the holder's record when there is one: its process id and, after
+    a space, its `role` if it has one. The kernel frees the lock when its holder dies, however it
+    dies.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -22,10 +23,29 @@ def writer_lock(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            on_wait(os.pread(descriptor, 32, 0).decode("ascii", "replace").strip())
+            on_wait(_record(descriptor))
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(descriptor, f"{os.getpid()} {role}".strip().encode() + b"\n", 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def lock_holder(path: Path) -> str:
+    """The record of the process that holds the lock now; empty where nobody does."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _record(descriptor)
+    finally:
+        os.close(descriptor)
+    return ""
+
+
+def _record(descriptor: int) -> str:
+    return os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from minid.store.lock import writer_lock
+from minid.store.lock import lock_holder, writer_lock
 
 HOLD = (
     "import sys\n"
@@ -83,3 +83,13 @@ def test_a_killed_holder_frees_the_lock(tmp_path: Path) -> None:
         with writer_lock(tmp_path / "lock", waited.append):
             assert waited == []
             assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_the_holder_is_told_with_its_role(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    assert lock_holder(path) == ""
+    with writer_lock(path, print, "daemon"):
+        assert lock_holder(path) == f"{os.getpid()} daemon"
+    assert lock_holder(path) == ""
+    with writer_lock(path, print):
+        assert lock_holder(path) == str(os.getpid())
