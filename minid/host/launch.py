@@ -30,6 +30,7 @@ SYS_OPEN_TREE, SYS_MOVE_MOUNT = 428, 429  # the same numbers on every architectu
 AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
 OPEN_TREE_CLONE, OPEN_TREE_CLOEXEC, MOVE_MOUNT_F_EMPTY_PATH = 1, os.O_CLOEXEC, 4
 LAST_CAPABILITY = 63
+CAPABILITY_VERSION_3 = 0x20080522
 PARKING_FD = 100
 SHELVES = ("/mnt", "/srv", "/media", "/opt")
 USERNS_COUNT = "/proc/sys/user/max_user_namespaces"
@@ -220,7 +221,15 @@ def drop_privileges(uid: int | None, gid: int | None) -> None:
             _libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
+    drop_capabilities()
     check(_libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+
+
+def drop_capabilities() -> None:
+    """Give up those that a service gives its user (AmbientCapabilities=): bwrap refuses to start
+    with any."""
+    header = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)
+    check(_libc.capset(header, bytes(24)), "capset")
 
 
 def stay_above(parent: int) -> None:
