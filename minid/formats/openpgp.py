@@ -77,8 +77,8 @@ def read_certificates(data: bytes) -> tuple[Certificate, ...]:
     return tuple(map(_certificate, groups))
 
 
-def read_signatures(data: bytes) -> bytes:
-    """The packets of a detached signature, binary or armored, as bytes; ValueError otherwise.
+def read_signatures(data: bytes) -> tuple[bytes, ...]:
+    """The packets of a detached signature file, binary or armored; ValueError for anything else.
 
     What is no signature is refused: a program that is handed a signed *message* may report on the
     message's own text instead of on the archive.
@@ -91,7 +91,7 @@ def read_signatures(data: bytes) -> bytes:
             raise ValueError(f"expected a signature, got an OpenPGP packet of type {packet.tag}")
     if not 0 < len(packets) <= _MAX_SIGNATURES:
         raise ValueError(f"expected 1 to {_MAX_SIGNATURES} signatures, got {len(packets)}")
-    return b"".join(packet.raw for packet in packets)
+    return tuple(packet.raw for packet in packets)
 
 
 def _certificate(packets: list[_Packet]) -> Certificate:

@@ -52,14 +52,26 @@ class Signature:
     made: int = 0
 
 
-def check_signature(
-    archive: Path, signature: bytes, keyring: bytes, *, timeout_s: float = 120
+def check_signatures(
+    archive: Path, signatures: Sequence[bytes], keyring: bytes, *, timeout_s: float = 120
 ) -> tuple[Signature, ...]:
-    """What gpgv says about the binary, detached `signature` of the file, by the keys of `keyring`.
+    """What gpgv says of each of the binary, detached signatures of the file, by `keyring`'s keys.
 
-    One Signature for each in `signature`, as far as gpgv came. HostError when gpgv is missing,
-    crashes, does not end in time, or when the archive cannot be read.
+    HostError when gpgv is missing, crashes, does not end in time, or when the archive cannot be
+    read.
     """
+    found = _run_gpgv(archive, b"".join(signatures), keyring, timeout_s)
+    if len(found) == len(signatures):
+        return found
+    # Of several it goes no further than the first bad one, and leaves all out when it does not
+    # know the version of one.
+    each = [_run_gpgv(archive, signature, keyring, timeout_s) for signature in signatures]
+    return tuple(one[0] if one else Signature("error", "unknown") for one in each)
+
+
+def _run_gpgv(
+    archive: Path, signature: bytes, keyring: bytes, timeout_s: float
+) -> tuple[Signature, ...]:
     with contextlib.ExitStack() as open_files:
         try:
             handles = [
@@ -68,7 +80,7 @@ def check_signature(
                 open_files.enter_context(archive.open("rb")).fileno(),
             ]
         except OSError as error:
-            raise HostError(f"gpgv: expected to open its files, got {error.strerror}") from error
+            raise HostError(f"{archive}: expected to read, got {error.strerror}") from error
         finished = run(
             _gpgv_argv(*handles), timeout_s=timeout_s, pass_fds=handles, max_output=_MAX_OUTPUT
         )

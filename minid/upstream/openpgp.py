@@ -17,7 +17,7 @@ from minid.formats.openpgp import (
     read_certificates,
     read_signatures,
 )
-from minid.host.gpgv import Signature, check_signature
+from minid.host.gpgv import Signature, check_signatures
 from minid.upstream.key_files import list_key_files, read_key_file
 from minid.upstream.values import OpenPgp, Verdict
 
@@ -55,7 +55,7 @@ def verify_openpgp(
         packets = read_signatures(signature)
     except ValueError as error:
         return Verdict("bad", f"signature: {error}")
-    return judge_signatures(check_signature(archive, packets, pinned.keyring), pinned, options)
+    return judge_signatures(check_signatures(archive, packets, pinned.keyring), pinned, options)
 
 
 def load_pinned(names: Sequence[str], recipe_folder: Path) -> Pinned:
