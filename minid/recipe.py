@@ -7,7 +7,9 @@ expanded with `expand` when the version is known: the tracker may move it.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -231,7 +233,8 @@ _PLACEHOLDER = re.compile(r"\{(version|major|minor|patch)\}")
 _TAG = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
-def version_parts(version: str) -> dict[str, str]:
+@lru_cache(maxsize=256)
+def version_parts(version: str) -> Mapping[str, str]:
     """`{version}`, `{major}`, `{minor}`, `{patch}` of a version; a missing component is `0`."""
     numbers = [*re.findall(r"\d+", version), "0", "0", "0"]
     return {"version": version, "major": numbers[0], "minor": numbers[1], "patch": numbers[2]}
@@ -239,6 +242,8 @@ def version_parts(version: str) -> dict[str, str]:
 
 def expand(template: str, version: str) -> str:
     """`template` with its placeholders filled in; other braces are left alone (shell, JSON)."""
+    if "{" not in template:
+        return template
     parts = version_parts(version)
     return _PLACEHOLDER.sub(lambda match: parts[match.group(1)], template)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 MAX_PROBLEMS = 100
@@ -137,7 +137,7 @@ class Scalar(_Kind):
         return type(value) in self.types
 
     def read(self, value: object, where: str, problems: Problems) -> object:
-        if self.accepts(value):
+        if type(value) in self.types:
             try:
                 return value if self.convert is None else self.convert(value)
             except (ValueError, OverflowError):
@@ -163,9 +163,8 @@ class Array(_Kind):
             got = "an empty array" if value == [] else show_value(value)
             problems.add(where, self.expects, got)
             return None
-        items = [
-            self.item.read(item, f"{where}[{index}]", problems) for index, item in enumerate(value)
-        ]
+        read = self.item.read
+        items = [read(item, f"{where}[{index}]", problems) for index, item in enumerate(value)]
         if self.unique:
             _refuse_twice(value, where, problems)
         return tuple(items)
@@ -253,6 +252,12 @@ class Table(_Kind):
     make: Callable[..., object] = dict
     rules: tuple[Rule, ...] = ()
     expects: str = "a table"
+    _known: Mapping[str, Key] = field(init=False, repr=False, compare=False)
+    _required: tuple[Key, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_known", {key.name: key for key in self.keys})
+        object.__setattr__(self, "_required", tuple(key for key in self.keys if key.required))
 
     def accepts(self, value: object) -> bool:
         return type(value) is dict
@@ -272,17 +277,17 @@ class Table(_Kind):
     def _read_keys(
         self, value: Mapping[str, object], where: str, problems: Problems
     ) -> dict[str, Any]:
-        known = {key.name: key for key in self.keys}
+        prefix = f"{where}." if where else ""
         keywords: dict[str, Any] = {}
         misspelt: set[str] = set()
         for name, item in value.items():
-            path = key_path(where, name)
-            if (key := known.get(name)) is None:
-                misspelt.add(problems.add_unknown(path, name, known))
+            if (key := self._known.get(name)) is None:
+                path = key_path(where, name)
+                misspelt.add(problems.add_unknown(path, name, self._known))
             else:
-                keywords[key.field or name] = key.kind.read(item, path, problems)
-        for key in self.keys:
-            if key.required and key.name not in value and key.name not in misspelt:
+                keywords[key.field or name] = key.kind.read(item, prefix + name, problems)
+        for key in self._required:
+            if key.name not in value and key.name not in misspelt:
                 problems.add(key_path(where, key.name), key.kind.expects, "nothing")
         return keywords
 

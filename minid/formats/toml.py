@@ -57,6 +57,13 @@ def parse_toml(data: bytes) -> dict[str, Any]:
 
 
 def _refuse_depth(text: str) -> None:
+    loud = _QUIET.sub("_", text)
+    many_parts = any(line.count(".") >= MAX_KEY_PARTS for line in loud.split("\n"))
+    if many_parts or loud.count("[") + loud.count("{") > MAX_DEPTH:
+        _refuse_depth_at_its_line(text)
+
+
+def _refuse_depth_at_its_line(text: str) -> None:
     loud = _QUIET.sub(lambda match: "_" + "\n" * match[0].count("\n"), text)
     for number, line in enumerate(loud.split("\n"), start=1):
         if line.count(".") >= MAX_KEY_PARTS and any(

@@ -35,8 +35,14 @@ def text(
 ) -> Scalar:
     """A string that matches `pattern` as a whole; `convert` may refuse it or change it."""
 
+    matches: Callable[[str], object] | None = None
+
     def check(value: str) -> object:
-        if len(value) > longest or not re.fullmatch(pattern, value):
+        nonlocal matches
+        if matches is None:
+            # At the first use: most commands need few patterns. And kept here, for re forgets.
+            matches = re.compile(pattern).fullmatch
+        if len(value) > longest or not matches(value):
             raise ValueError(value)
         return value if convert is None else convert(value)
 
