@@ -7,12 +7,25 @@ which of them changed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
+from functools import cache
 
 from minid.errors import RecipeError
-from minid.formats.digest import Digest, canonical_json, digest_of_json
-from minid.recipe import Contents, ImageTable, Recipe, Rootfs
+from minid.formats.digest import Digest
+from minid.recipe import (
+    Check,
+    Contents,
+    Directory,
+    Edit,
+    File,
+    Group,
+    ImageTable,
+    Recipe,
+    Rootfs,
+    User,
+)
 
 # Raised when a stage's code changes what it makes: results of older code are not used then.
 STAGE_VERSIONS = {"compile": 1, "pack": 1, "compose": 1, "image": 3, "check": 1}
@@ -65,29 +78,49 @@ def _read_own(recipe: Recipe, name: str) -> bytes:
 
 
 def _key(stage: str, inputs: Mapping[str, object]) -> str:
-    return digest_of_json({"stage": stage, "version": STAGE_VERSIONS[stage], **inputs}).hex
+    return Digest.of(
+        _JSON.encode({"stage": stage, "version": STAGE_VERSIONS[stage], **inputs}).encode()
+    ).hex
+
+
+_FIELDS: dict[type, tuple[str, ...]] = {
+    kind: tuple(item.name for item in fields(kind))
+    for kind in (Contents, Rootfs, User, Group, Directory, File, Edit, ImageTable, Check)
+}
 
 
 def _plain(value: object) -> object:
-    """A dataclass of the recipe as JSON values."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    return value
+    """One level of a recipe's table as JSON values."""
+    return {name: getattr(value, name) for name in _FIELDS[type(value)]}
+
+
+# `canonical_json` of values that hold dataclasses: ten thousand plans are made at a start.
+_JSON = json.JSONEncoder(
+    sort_keys=True,
+    separators=(",", ":"),
+    ensure_ascii=False,
+    allow_nan=False,
+    check_circular=False,
+    default=_plain,
+)
+
+
+def _text(value: object) -> str:
+    """The JSON of a named input."""
+    if value == ():
+        return "[]"
+    return "null" if value is None else _JSON.encode(value)
+
+
+@cache
+def _machine_text(architecture: str) -> str:
+    return _text({**STAGE_VERSIONS, "architecture": architecture})
 
 
 def _flatten(prefix: str, value: Contents | Rootfs | ImageTable) -> Iterable[tuple[str, str]]:
     """One named input per field of a recipe's table, with its JSON as value."""
-    for item in fields(value):
-        text = canonical_json(_listed(getattr(value, item.name))).decode()
-        yield f"{prefix}.{item.name.rstrip('_')}", text
-
-
-def _listed(value: object) -> object:
-    if isinstance(value, tuple):
-        return [_listed(item) for item in value]
-    if isinstance(value, Digest):
-        return value.hex
-    return _plain(value)
+    for name in _FIELDS[type(value)]:
+        yield f"{prefix}.{name}", _text(getattr(value, name))
 
 
 def make_plan(
@@ -117,21 +150,21 @@ def make_plan(
             "environment": environment.hex,
             # In their order: where two have a file of one name, the later one's is seen.
             "needs": [list(item) for item in needs.items()],
-            "variables": _listed(recipe.build.variables),
+            "variables": recipe.build.variables,
             "steps": list(recipe.build.steps),
             "architecture": architecture,
         },
     )
     inputs = {
-        "minid": canonical_json({**STAGE_VERSIONS, "architecture": architecture}).decode(),
+        "minid": _machine_text(architecture),
         "source.version": recipe.source.version,
-        "source.released": canonical_json(recipe.source.released).decode(),
+        "source.released": _text(recipe.source.released),
         "source.archive": str(archive),
-        "source.patches": canonical_json(patches).decode(),
+        "source.patches": _text(patches),
         "environment": str(environment),
-        "build.needs": canonical_json(list(needs)).decode(),
-        "build.steps": canonical_json(list(recipe.build.steps)).decode(),
-        "build.variables": canonical_json(_listed(recipe.build.variables)).decode(),
+        "build.needs": _text(list(needs)),
+        "build.steps": _text(list(recipe.build.steps)),
+        "build.variables": _text(recipe.build.variables),
     }
     inputs |= {f"needs.{name}": key for name, key in needs.items()}
     if recipe.kind == "library":
@@ -151,14 +184,14 @@ def _plan_image(
     # The closure reads the name service configuration that the image will have.
     pack_key = _key(
         "pack",
-        {"compile": compile_key, "contents": _plain(recipe.contents), "nss": nsswitch_text(recipe)},
+        {"compile": compile_key, "contents": recipe.contents, "nss": nsswitch_text(recipe)},
     )
     compose_key = _key(
         "compose",
         {
             "pack": pack_key,
             "base": base.compose if base else "",
-            "rootfs": _plain(recipe.rootfs),
+            "rootfs": recipe.rootfs,
             "files": own,
             "squash": recipe.image.squash,
         },
@@ -169,8 +202,8 @@ def _plan_image(
         {
             "compose": compose_key,
             "base": base.image if base else "",
-            "image": _plain(recipe.image),
-            "checks": _listed(recipe.checks),
+            "image": recipe.image,
+            "checks": recipe.checks,
             **words,
         },
     )
@@ -181,7 +214,7 @@ def _plan_image(
         **{f"rootfs.files:{name}": digest for name, digest in own.items()},
         **dict(_flatten("image", recipe.image)),
         **words,
-        "check": canonical_json(_listed(recipe.checks)).decode(),
+        "check": _text(recipe.checks),
         "base": base.image if base else "scratch",
     }
     return Plan(compile_key, pack_key, compose_key, image_key, named)
