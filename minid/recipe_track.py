@@ -6,10 +6,10 @@ again as sorted pairs, so that a Track is hashable and has one canonical form.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from minid.formats.pattern import compile_pattern
 from minid.formats.table import Array, Either, Key, Pairs, Scalar, Table
 from minid.formats.values import (
     BOOLEAN,
@@ -23,9 +23,6 @@ from minid.formats.values import (
 )
 from minid.recipe import Track
 
-# Look-around, back-references, conditionals, atomic groups: a linear-time engine has none of them.
-_UNBOUNDED = re.compile(r"\(\?(?:[=!>(]|<[=!]|P=)|\\[1-9]|[*+?}]\+")
-_PLAIN = re.compile(r"\\[^1-9]|\[\^?\]?[^\]]*\]")
 _NEEDED = {
     "index": ("url", "match"),
     "json": ("url", "version"),
@@ -36,23 +33,14 @@ _NEEDED = {
 _ONLY_JSON = ("items", "version", "where")
 
 
-def _compile(value: str) -> re.Pattern[str]:
-    if _UNBOUNDED.search(_PLAIN.sub("x", value)):
-        raise ValueError(value)
-    try:
-        return re.compile(value)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(value) from error
-
-
 def _parse_match(value: str) -> str:
-    if set(_compile(value).groupindex) != {"version"}:
+    if compile_pattern(value).groups != {"version"}:
         raise ValueError(value)
     return value
 
 
 def _parse_reject(value: str) -> str:
-    _compile(value)
+    compile_pattern(value)
     return value
 
 
