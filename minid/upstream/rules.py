@@ -1,0 +1,154 @@
+"""The `[track]` table as the rules that pages are read and releases are judged by."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from minid.config import Tracking
+from minid.errors import RecipeError
+from minid.formats.pattern import Pattern, compile_pattern
+from minid.formats.version import component, in_series, is_prerelease
+from minid.recipe import Recipe, expand
+from minid.upstream.values import Found, Verify
+from minid.upstream.verify_options import read_verify
+
+Source = Literal["index", "json", "text", "git-tags", "none"]
+
+# What a version may be: it becomes part of file names, tags and commands. As in recipes.
+_VERSION = re.compile(r"[A-Za-z0-9]+(?:[._+~-][A-Za-z0-9]+)*")
+_MAX_VERSION = 64
+_EXACT = re.compile(r"[A-Za-z0-9._~-]+")
+_EXTENSION = re.compile(r"\.(?:tar(?:\.[a-z0-9]{1,5})?|t(?:gz|bz2?|xz|zst)|zip)$")
+_SHORT = {".tgz": ".tar.gz", ".tbz": ".tar.bz2", ".tbz2": ".tar.bz2", ".txz": ".tar.xz"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The table with its defaults filled in; `docs/reference/recipe.md` has the keys.
+
+    `match` is None where the source needs none. `rejects` are versions as written, and
+    `reject_patterns`
+    the other ones. `source_url` and `version` are the recipe's own, `extension` that of its archive.
+    `basis` says which listing and which filters these are: what was remembered under another one
+    does not count.
+    """
+
+    recipe: str
+    source: Source
+    version: str
+    source_url: str
+    extension: str = ""
+    url: str = ""
+    match: Pattern | None = None
+    items: str = ""
+    version_field: str = ""
+    where: tuple[tuple[str, object], ...] = ()
+    artifact: str = ""
+    series: str = ""
+    parity: Literal["", "even", "odd"] = ""
+    parity_of: int = 2
+    pre: bool = False
+    rejects: frozenset[str] = frozenset()
+    reject_patterns: tuple[Pattern, ...] = ()
+    every_s: float = 0.0
+    settle_s: float = 0.0
+    max_jump: int = 1
+    verify: Verify = Verify()
+    basis: str = ""
+
+    def version_in(self, text: str) -> str | None:
+        """The version in the last segment of a link, a line or a tag, None where it is no match."""
+        return None if self.match is None else self.match.group("version", text)
+
+    def artifact_url(self, found: Found) -> str:
+        """Where the archive of a version is: by the recipe's template, by the page, or where the
+        recipe's own archive is."""
+        if self.artifact or not found.url:
+            template = self.artifact or self.source_url
+            moved = expand(template, found.version)
+            if moved == template and self.version:
+                moved = template.replace(self.version, found.version)
+            return moved
+        return found.url
+
+    def drop_reason(self, version: str) -> str:
+        """Why a version does not count, or nothing where it does."""
+        if len(version) > _MAX_VERSION or not _VERSION.fullmatch(version):
+            return "no version"
+        if version in self.rejects:
+            return "rejected by the recipe"
+        for pattern in self.reject_patterns:
+            if pattern.match(version):
+                return f"rejected by the recipe: {pattern.text}"
+        if not self.pre and is_prerelease(version):
+            return "a pre-release"
+        if self.parity and (component(version, self.parity_of) or 0) % 2 != (self.parity == "odd"):
+            return f"component {self.parity_of} is not {self.parity}"
+        if self.series and not in_series(version, self.series):
+            return self.outside
+        return ""
+
+    @property
+    def outside(self) -> str:
+        """The reason that `drop_reason` gives when the series alone rules a version out."""
+        return f"not in series {self.series}"
+
+
+def read_rules(recipe: Recipe, tracking: Tracking | None = None) -> Rules:
+    """The rules of a validated recipe; `tracking` has the times of recipes that name none.
+
+    RecipeError for a pattern that the engine refuses.
+    """
+    table: dict[str, Any] = dict(recipe.track.options)
+    times = tracking or Tracking()
+    rejects = [str(item) for item in table.get("reject", ())]
+    patterns = [item for item in rejects if not _EXACT.fullmatch(item)]
+    return Rules(
+        recipe=recipe.name,
+        source=recipe.track.source,
+        version=recipe.source.version,
+        source_url=recipe.source.url,
+        extension="" if "artifact" in table else extension_of(recipe.source.url),
+        url=table.get("url", ""),
+        match=_compile(recipe, "match", table["match"]) if "match" in table else None,
+        items=table.get("items", ""),
+        version_field=table.get("version", ""),
+        where=tuple(table.get("where", ())),
+        artifact=table.get("artifact", ""),
+        series=table.get("series", ""),
+        parity=table.get("parity", ""),
+        parity_of=table.get("parity_of", 2),
+        pre=table.get("pre", False),
+        rejects=frozenset(rejects),
+        reject_patterns=tuple(_compile(recipe, "reject", item) for item in patterns),
+        every_s=float(table.get("every", times.every_s)),
+        settle_s=float(table.get("settle", times.settle_s)),
+        max_jump=table.get("max_jump", 1),
+        verify=read_verify(recipe.track.options),
+        basis=_basis(recipe.track.source, table),
+    )
+
+
+def extension_of(url: str) -> str:
+    """`.tar.gz`, `.zip`, … of an archive's address, the long form for `.tgz`; else nothing."""
+    found = _EXTENSION.search(url.partition("?")[0].partition("#")[0].lower())
+    return _SHORT.get(found[0], found[0]) if found else ""
+
+
+def _basis(source: str, table: Mapping[str, object]) -> str:
+    keys = ("url", "match", "items", "version", "where", "series", "parity", "parity_of", "pre")
+    written = repr([source, *(table.get(key) for key in keys)])
+    return hashlib.sha256(written.encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
+
+def _compile(recipe: Recipe, key: str, text: str) -> Pattern:
+    try:
+        return compile_pattern(text)
+    except ValueError as error:
+        raise RecipeError(
+            f"{recipe.file}: track.{key}: expected a pattern of RE2's syntax, got {text!r}: {error}"
+        ) from error
