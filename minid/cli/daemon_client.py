@@ -1,0 +1,161 @@
+"""Asking the service over its socket, for commands that may find one or not."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minid.config import Config
+from minid.daemon.requests import Request, parse_error, request_line
+from minid.errors import HostError, NoDaemonError, StoreError
+from minid.host.unix_socket import socket_address
+from minid.store.lock import lock_holder
+
+# How long a service that holds the lock may take until it listens, or until it is gone.
+_COMING_S = 10.0
+_ANSWER_S = 60.0
+_MAX_ANSWER_BYTES = 64 << 20
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """A service that listens at `path`."""
+
+    path: Path
+
+    def ask(self, request: Request, *, patient: bool = False) -> Iterator[Answer]:
+        """The answers, as they come, without the closing one; `daemon.requests` says which.
+
+        The service's error is raised as what it is. StoreError where the service ends meanwhile,
+        or, unless `patient`, says nothing for a minute. Closing the iterator hangs up.
+        """
+        with connect(self.path) as plug, plug.makefile("rb") as stream:
+            plug.settimeout(None if patient else _ANSWER_S)
+            try:
+                plug.sendall(request_line(request))
+                while line := stream.readline(_MAX_ANSWER_BYTES):
+                    answer = _parse_answer(self.path, line)
+                    if "error" in answer and "event" not in answer:
+                        raise parse_error(answer["error"])
+                    if answer.get("done") is True and len(answer) == 1:
+                        return
+                    yield answer
+            except TimeoutError:
+                raise StoreError(
+                    f"{self.path}: expected the service to answer within {_ANSWER_S:g} s"
+                ) from None
+            except OSError as error:
+                raise _ended(self.path) from error
+        raise _ended(self.path)
+
+    def ask_once(self, request: Request, *, patient: bool = False) -> Answer:
+        """The only answer to a request that has one."""
+        answers = list(self.ask(request, patient=patient))
+        if not answers:
+            raise StoreError(f"{self.path}: expected an answer of the service, got none")
+        return answers[-1]
+
+
+def _ended(path: Path) -> StoreError:
+    return StoreError(
+        f"{path}: the service ended before it had answered",
+        hint="`minid status` shows what became of it",
+    )
+
+
+def _parse_answer(path: Path, line: bytes) -> Answer:
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise StoreError(f"{path}: expected the service's answer in JSON, got something else")
+    return answer
+
+
+def connect(path: Path) -> socket.socket:
+    """A connection to whoever listens at `path`; OSError as the kernel has it."""
+    plug = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        plug.settimeout(_ANSWER_S)
+        with socket_address(path) as address:
+            plug.connect(address)
+    except BaseException:
+        plug.close()
+        raise
+    return plug
+
+
+def find_daemon(config: Config, *, wait: bool = True) -> Daemon | None:
+    """The service of this working folder, or None where none runs.
+
+    With `wait`, one that is about to listen is waited for, and StoreError comes where it holds the
+    store and does not come to listen. HostError where it does not let this user ask.
+    """
+    path = config.socket
+    end = time.monotonic() + _COMING_S
+    while True:
+        if _listens(path):
+            return Daemon(path)
+        if not wait:
+            return None
+        pid, _, role = lock_holder(config.paths.state / "lock").partition(" ")
+        if role != "daemon":
+            return None
+        if time.monotonic() > end:
+            raise StoreError(
+                f"{path}: expected the service (process {pid}) to listen, got nobody",
+                hint="it may be ending, or have another configuration than this command",
+            )
+        time.sleep(0.05)
+
+
+def need_daemon(config: Config) -> Daemon:
+    """The service; NoDaemonError where none runs."""
+    found = find_daemon(config)
+    if found is None:
+        raise NoDaemonError(
+            f"{config.socket}: no daemon is running",
+            hint="`minid daemon` starts it, or `systemctl start minid`",
+        )
+    return found
+
+
+def refuse_beside_daemon(config: Config, command: str) -> None:
+    """StoreError where a service runs: it alone writes then, and nobody waits for its end."""
+    if find_daemon(config) is not None:
+        pid = lock_holder(config.paths.state / "lock").partition(" ")[0]
+        raise StoreError(
+            f"{command}: expected to write to the store, got a daemon (process {pid}) that does",
+            hint="`minid build` goes through the daemon, which fetches what it needs",
+        )
+
+
+def _listens(path: Path) -> bool:
+    try:
+        connect(path).close()
+    except PermissionError as error:
+        raise HostError(
+            f"{path}: expected to be let in by the daemon, got {error.strerror}",
+            hint=f"members of its group may ask it: usermod -aG {_group_of(path)} USER, then a new "
+            "login",
+        ) from error
+    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise HostError(f"{path}: expected a socket, got {error.strerror or error}") from error
+    return True
+
+
+def _group_of(path: Path) -> str:
+    try:
+        return path.group()
+    except (OSError, KeyError):
+        return "GROUP"
