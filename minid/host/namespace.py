@@ -8,13 +8,13 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from minid.errors import HostError
 from minid.host import process
+from minid.host.process_table import ProcessRow, descendants, process_table
 
 # Descriptor numbers that bwrap's command line names. They are fixed so that the line is a pure
 # value; launch.py moves the real descriptors there.
@@ -24,8 +24,6 @@ JOBSERVER_FDS = (8, 9)
 DATA_FD = 10
 
 _LAUNCH = Path(__file__).with_name("launch.py")
-_TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +131,7 @@ class Namespace:
 
     def usage(self) -> Usage:
         """What its processes use now; CPU time includes those that have ended."""
-        rows = _descendants(_process_table(), self.pid)
+        rows = descendants(process_table(), self.pid)
         return Usage(
             resident_bytes=sum(row.resident_bytes for row in rows),
             cpu_s=sum(row.cpu_s for row in rows),
@@ -142,35 +140,10 @@ class Namespace:
 
     def proportional_bytes(self) -> int:
         """What they keep in memory with shared pages counted once. Slow: the kernel walks pages."""
-        return sum(map(_proportional_bytes, _descendants(_process_table(), self.pid)))
+        return sum(map(_proportional_bytes, descendants(process_table(), self.pid)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    pid: int
-    parent: int
-    cpu_s: float
-    resident_bytes: int
-
-
-def _process_table() -> list[_Row]:
-    rows = []
-    for name in os.listdir("/proc"):  # noqa: PTH208 (five times as fast as iterdir)
-        if not name.isdigit():
-            continue
-        with suppress(OSError), open(f"/proc/{name}/stat", "rb") as stream:
-            rows.append(_parse_stat(int(name), stream.read()))
-    return rows
-
-
-def _parse_stat(pid: int, text: bytes) -> _Row:
-    """A line of /proc/PID/stat, see proc(5); the name in parentheses may hold anything."""
-    words = text.rpartition(b")")[2].split()
-    ticks = sum(map(int, words[11:15]))
-    return _Row(pid, int(words[1]), ticks / _TICKS, int(words[21]) * _PAGE)
-
-
-def _proportional_bytes(row: _Row) -> int:
+def _proportional_bytes(row: ProcessRow) -> int:
     """The process's part of what it shares; 0 if gone, all it has where nobody tells."""
     try:
         text = Path(f"/proc/{row.pid}/smaps_rollup").read_text()
@@ -180,14 +153,3 @@ def _proportional_bytes(row: _Row) -> int:
         return row.resident_bytes
     lines = (line for line in text.splitlines() if line.startswith("Pss:"))
     return sum(int(line.split()[1]) << 10 for line in lines)
-
-
-def _descendants(rows: Sequence[_Row], root: int) -> list[_Row]:
-    """The row of `root` and all below it: orphans of a namespace are children of its first."""
-    children: dict[int, list[_Row]] = {}
-    for row in rows:
-        children.setdefault(row.parent, []).append(row)
-    found = [row for row in rows if row.pid == root]
-    for row in found:
-        found.extend(children.get(row.pid, ()))
-    return found

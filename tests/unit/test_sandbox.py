@@ -11,7 +11,8 @@ from minid.errors import HostError
 from minid.formats.digest import Digest
 from minid.host import jobserver
 from minid.host.enclosure import bind_sources, sandbox_data, sandbox_environ
-from minid.host.namespace import DATA_FD, _parse_stat
+from minid.host.namespace import DATA_FD
+from minid.host.process_table import parse_stat
 from minid.host.sandbox import (
     BUILD_UID,
     BuildIdentity,
@@ -175,7 +176,7 @@ def test_a_sparse_file_counts_by_its_length(tmp_path: Path):
 
 def test_a_process_may_have_any_name():
     words = "S 7 1 1 0 -1 0 0 0 0 0 100 50 20 30 20 0 1 0 5 4096 3 0"
-    row = _parse_stat(9, f"9 (a) b ( c) {words}".encode())
+    row = parse_stat(9, f"9 (a) b ( c) {words}".encode())
     ticks = os.sysconf("SC_CLK_TCK")
     assert (row.parent, row.cpu_s) == (7, 200 / ticks)
     assert row.resident_bytes == 3 * os.sysconf("SC_PAGE_SIZE")
