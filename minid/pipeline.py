@@ -17,8 +17,9 @@ from minid.formats.digest import Digest
 from minid.formats.image_record import parse_image
 from minid.line import shipping
 from minid.line.ahead import loaded_ahead
+from minid.line.attempt import describe_changes, reason_of
 from minid.line.checking import check
-from minid.line.outcome import Made, Outcome, keep_unchanged
+from minid.line.outcome import Made, Outcome, keep_unchanged, made_before
 from minid.line.planning import Standing
 from minid.line.promise import Promise
 from minid.line.run import Output, Run, open_run
@@ -31,6 +32,7 @@ from minid.recipe_graph import references
 from minid.steps.plan import Plan, make_plan
 
 if TYPE_CHECKING:
+    from minid.host.jobserver import Jobserver
     from minid.steps.compile import Workplace
 
 _MakePlan = Callable[[Digest, Plan | None], Plan]
@@ -65,19 +67,27 @@ class _Line:
 
 
 def _open_workplace(shop: Workshop) -> Workplace:
-    from minid.host.jobserver import Jobserver
     from minid.host.sandbox import build_identity
     from minid.steps.compile import Workplace
 
     settings = shop.config.build
     return Workplace(
-        jobs_folder=shop.config.paths.jobs,
+        jobs_folder=shop.jobs_folder,
         identity=build_identity(settings.user),
-        jobserver=Jobserver(settings.jobs or len(os.sched_getaffinity(0))),
+        jobserver=_open_jobserver(shop),
         limits=settings.limits,
         slots=threading.BoundedSemaphore(settings.parallel),
         cancel=shop.cancel,
     )
+
+
+def _open_jobserver(shop: Workshop) -> Jobserver:
+    from minid.host.jobserver import Jobserver
+
+    if shop.assignment is not None and shop.assignment.jobserver is not None:
+        jobs, *fds = shop.assignment.jobserver
+        return Jobserver(jobs, (fds[0], fds[1]))
+    return Jobserver(shop.config.build.jobs or len(os.sched_getaffinity(0)))
 
 
 def build(
@@ -105,7 +115,7 @@ def build(
             thread.start()
         for thread in threads:
             thread.join()
-    if threads and not shop.cancel.is_set():
+    if threads and not shop.cancel.is_set() and shop.assignment is None:
         tidy_layers(shop.config.paths.layers, shop.records)
     return {name: outcome.result() for name, outcome in outcomes.items()}
 
@@ -124,9 +134,14 @@ def _take_turn(
 
 def _keep(line: _Line, standing: Standing, promises: Mapping[str, Promise[Made]]) -> Outcome:
     """Nothing to do: the promise is kept from the records."""
-    outcome = keep_unchanged(standing, line.shop.records, line.shop.clock)
+    recipe, shop = standing.recipe, line.shop
+    if shop.assignment is not None:
+        made = made_before(standing, shop.records)
+        outcome = Outcome(recipe.name, recipe.source.version, "unchanged", made=made)
+    else:
+        outcome = keep_unchanged(standing, shop.records, shop.clock)
     assert outcome.made is not None
-    promises[standing.recipe.name].keep(outcome.made)
+    promises[recipe.name].keep(outcome.made)
     return outcome
 
 
@@ -137,11 +152,13 @@ def _build_one(line: _Line, standing: Standing, promises: Mapping[str, Promise[M
     below = {name: promises[name] for name in references(recipe)}
     begin = time.monotonic()
     # At the first build all inputs are new: a list of them would only drown the log.
-    changes = standing.changes if shop.records.inputs(recipe.name) else ()
+    before = shop.records.inputs(recipe.name)
+    changes = standing.changes if before else ()
+    shown = describe_changes(standing, before) if before else ()
     log = ""
     try:
-        forced = recipe.name in line.forced
-        with open_run(shop, recipe, _reason(line, standing), changes, forced=forced) as run:
+        forced, reason = recipe.name in line.forced, _reason(line, standing)
+        with open_run(shop, recipe, reason, changes, forced=forced, shown=shown) as run:
             log = str(run.log.path)
             made = run_line(line, run, standing, below)
             manifest = str(made.image.manifest) if made.image else ""
@@ -165,13 +182,11 @@ class BelowFailedError(BuildError):
 
 
 def _reason(line: _Line, standing: Standing) -> str:
+    if line.shop.assignment is not None:
+        return line.shop.assignment.reason
     if standing.recipe.name in line.forced:
         return "forced"
-    if not line.shop.records.inputs(standing.recipe.name):
-        return "first build"
-    if standing.changes:
-        return "changed: " + ", ".join(standing.changes)
-    return f"missing at {', '.join(standing.pending)}" if standing.pending else "asked"
+    return reason_of(standing, line.shop.records.inputs(standing.recipe.name))
 
 
 def run_line(line: _Line, run: Run, standing: Standing, below: Mapping[str, Promise[Made]]) -> Made:

@@ -74,18 +74,23 @@ def make_flags(fds: tuple[int, int]) -> str:
 class Jobserver:
     """A pipe with `jobs` tokens. Its `fds` go into sandboxes; `slot` is a build's own token.
 
-    A build that is killed may take tokens with it; they are made up for when no build runs.
+    A build that is killed may take tokens with it; they are made up for when no build runs. With
+    `fds` the pipe is another process's, who refills it.
     """
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: int, fds: tuple[int, int] | None = None) -> None:
         self.jobs = jobs
-        self.fds = os.pipe2(os.O_CLOEXEC)
-        # A build runs as another user and may reopen the pipe through /proc (the ninja shim does).
-        os.fchmod(self.fds[0], 0o666)
+        self.fds = fds or os.pipe2(os.O_CLOEXEC)
+        self._own = fds is None
+        if self._own:
+            # A build runs as another user and may reopen the pipe through /proc (the ninja shim
+            # does).
+            os.fchmod(self.fds[0], 0o666)
         self._reader = _open_without_blocking(self.fds[0])
         self._lock = threading.Lock()
         self._builds = 0
-        self._refill()
+        if self._own:
+            self.refill()
 
     @contextmanager
     def slot(self, cancel: threading.Event | None = None) -> Iterator[None]:
@@ -114,12 +119,17 @@ class Jobserver:
     def _give(self, token: bytes) -> None:
         with self._lock:
             self._builds -= 1
-            if self._builds == 0:
-                self._refill()
+            if self._builds == 0 and self._own:
+                self.refill()
             elif token:
                 os.write(self.fds[1], token)
 
-    def _refill(self) -> None:
+    def give_back(self) -> None:
+        """Put back the token of a build that was killed in another process."""
+        os.write(self.fds[1], _TOKEN)
+
+    def refill(self) -> None:
+        """Have all tokens in the pipe again; no build may be running."""
         with suppress(BlockingIOError):
             while os.read(self._reader, 4096):
                 pass

@@ -44,12 +44,17 @@ class Outcome:
     error: MinidError | None = None
 
 
-def keep_unchanged(standing: Standing, records: Records, clock: Callable[[], float]) -> Outcome:
-    """The outcome of a recipe that is current; the records say that it was asked for."""
-    recipe, plan = standing.recipe, standing.plan
+def made_before(standing: Standing, records: Records) -> Made:
+    """What the last run of a recipe that is current gave."""
+    plan = standing.plan
     assert plan is not None, "a current recipe has a plan"
     result = records.result(plan.image or plan.compile) or {}
-    made = Made(plan, Digest.parse(str(result["tree"])), standing.image)
+    return Made(plan, Digest.parse(str(result["tree"])), standing.image)
+
+
+def keep_unchanged(standing: Standing, records: Records, clock: Callable[[], float]) -> Outcome:
+    """The outcome of a recipe that is current; the records say that it was asked for."""
+    recipe, made = standing.recipe, made_before(standing, records)
     manifest = str(standing.image.manifest) if standing.image else ""
     records.record_unchanged(recipe.name, recipe.source.version, manifest, clock())
     return Outcome(recipe.name, recipe.source.version, "unchanged", made=made)

@@ -112,27 +112,41 @@ class Run:
 
 @contextmanager
 def open_run(
-    shop: Workshop, recipe: Recipe, reason: str, changes: tuple[str, ...], *, forced: bool = False
+    shop: Workshop,
+    recipe: Recipe,
+    reason: str,
+    changes: tuple[str, ...],
+    *,
+    forced: bool = False,
+    shown: tuple[str, ...] = (),
 ) -> Iterator[Run]:
-    """A run with its row and its log file. A failure inside is recorded and passed on."""
-    version = recipe.source.version
-    run_id = shop.records.start_run(recipe.name, version, reason, changes, shop.clock())
+    """A run with its row and its log file. A failure inside is recorded and passed on.
+
+    The log's head tells the `changes`, as `shown` where that is given. An assignment has its row
+    already, and whoever gave it records the failure.
+    """
+    version, assignment = recipe.source.version, shop.assignment
+    if assignment is not None:
+        run_id = assignment.run
+    else:
+        run_id = shop.records.start_run(recipe.name, version, reason, changes, shop.clock())
     path = shop.config.paths.logs / f"{run_id:06d}-{recipe.name}.log"
     log = LogFile(path, lambda line: shop.reporter.log_line(recipe.name, line))
     shop.records.set_log(run_id, str(path))
     run = Run(run_id, recipe, shop, log, forced)
     try:
         log.say(f"== run {run_id}: {recipe.name} {version}, because: {reason}")
-        for name in changes:
-            log.say(f"   changed: {name}")
+        for line in shown or changes:
+            log.say(f"   changed: {line}")
         yield run
     except BaseException as error:
         from minid.errors import MinidError
 
         code = error.exit_code if isinstance(error, MinidError) else 1
         text = str(error) or type(error).__name__
-        # The record first: on a full disk it may be the one that still finds room.
-        shop.records.fail_run(run_id, text, code, shop.clock())
+        if assignment is None:
+            # The record first: on a full disk it may be the one that still finds room.
+            shop.records.fail_run(run_id, text, code, shop.clock())
         with suppress(OSError):
             log.say(f"== failed: {text}")
         raise

@@ -19,8 +19,29 @@ from minid.store.records import Records
 
 
 @dataclass(frozen=True, slots=True)
+class Assignment:
+    """The one run that a process works on for the service, which queued it and will end it.
+
+    `jobserver` has the number of jobs and the two descriptors of the service's pipe.
+    """
+
+    run: int
+    reason: str
+    jobserver: tuple[int, int, int] | None = None
+
+    @property
+    def part(self) -> str:
+        """The name of this run's own place among the job folders and temporary files."""
+        return f"run-{self.run}"
+
+
+@dataclass(frozen=True, slots=True)
 class Workshop:
-    """Configuration, recipes, store and clock of one working folder, open for writing."""
+    """Configuration, recipes, store and clock of one working folder, open for writing.
+
+    With an `assignment` others write beside this process. `lock_fd` is the writer's lock, to be
+    passed on to those.
+    """
 
     config: Config
     recipes: dict[str, Recipe]
@@ -30,6 +51,14 @@ class Workshop:
     clock: Callable[[], float]
     machine: str
     cancel: threading.Event
+    assignment: Assignment | None = None
+    lock_fd: int = -1
+
+    @property
+    def jobs_folder(self) -> Path:
+        """Where this process's builds have their folders."""
+        jobs = self.config.paths.jobs
+        return jobs / self.assignment.part if self.assignment else jobs
 
 
 @contextmanager
@@ -41,7 +70,11 @@ def open_workshop(
     clock: Callable[[], float] = time.time,
     cancel: threading.Event | None = None,
 ) -> Iterator[Workshop]:
-    """Take the writer's lock, make what is missing, and clear what a killed minid left."""
+    """Take the writer's lock, make what is missing, and clear what a killed minid left.
+
+    What others should build meanwhile is given to them with `lock_fd` and opened there with
+    `open_delegate`.
+    """
     reporter = reporter or Silence()
     state = config.paths.state
     state.mkdir(parents=True, exist_ok=True)
@@ -67,6 +100,48 @@ def open_workshop(
             )
         finally:
             records.close()
+
+
+@contextmanager
+def open_delegate(
+    config: Config,
+    recipes: dict[str, Recipe],
+    assignment: Assignment,
+    *,
+    reporter: Reporter,
+    clock: Callable[[], float],
+    cancel: threading.Event,
+) -> Iterator[Workshop]:
+    """The store of a process that holds the lock, for one run on its behalf.
+
+    Nothing is cleared but this run's own place, which is gone afterwards.
+    """
+    blobs = Blobs(config.paths.store, assignment.part)
+    blobs.prepare()
+    records = Records(config.paths.records, writable=True, shared=True)
+    try:
+        yield Workshop(
+            config=config,
+            recipes=recipes,
+            blobs=blobs,
+            records=records,
+            reporter=reporter,
+            clock=clock,
+            machine=os.uname().machine,
+            cancel=cancel,
+            assignment=assignment,
+        )
+    finally:
+        records.close()
+        clear_part(config, assignment.part)
+
+
+def clear_part(config: Config, part: str) -> None:
+    """Remove what a run with a place of its own left there; nobody may be working on it."""
+    from minid.host.files import remove_tree
+
+    remove_tree(config.paths.jobs / part)
+    remove_tree(config.paths.store / "tmp" / part)
 
 
 def recover(config: Config, blobs: Blobs, records: Records, clock: Callable[[], float]) -> None:

@@ -30,7 +30,7 @@ from minid.host.docker_engine import (
     load_image,
     publish_archive,
 )
-from minid.host.files import write_file, write_stream
+from minid.host.files import exclusive_folder, write_file, write_stream
 from minid.model import Image, Published
 from minid.store.blobs import Blobs
 from minid.store.records import PublicationRow, Records
@@ -109,8 +109,9 @@ def publish_image(
     """
     image = publication.image
     blobs.flush()
-    rows = records.publish(publication.run, publication.detail, image.tags, publication.now)
-    write_layout(blobs, records, machine)
+    with exclusive_folder(blobs.root):  # the layout is written from the records as they are then
+        rows = records.publish(publication.run, publication.detail, image.tags, publication.now)
+        write_layout(blobs, records, machine)
     moved = [f"store {row.name}" for row in rows]
     notes: list[str] = []
     for target in pending_targets(publishing, records, image):
@@ -141,7 +142,10 @@ def _record(publication: Publication, target: str, names: Iterable[str], records
 
 
 def write_layout(blobs: Blobs, records: Records, machine: str) -> None:
-    """Write `oci-layout` and `index.json` from the records, if they differ."""
+    """Write `oci-layout` and `index.json` from the records, if they differ.
+
+    Nobody else may be writing them: `publish_image` takes a lock.
+    """
     manifests = []
     for row in records.tags():
         digest = Digest.parse(row.manifest)

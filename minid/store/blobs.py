@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from minid.errors import StoreError
 from minid.formats.digest import Digest
-from minid.host.files import sync_folder
+from minid.host.files import remove_tree, sync_folder
 
 _CHUNK = 1 << 20
 
@@ -55,19 +55,21 @@ class Sink:
 
 
 class Blobs:
-    """The blobs below one folder. Several processes may read; one writes (see `store.lock`)."""
+    """The blobs below one folder. Several processes may read; one writes (see `store.lock`), or
+    several that each have a `part` of the temporary files to themselves."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, part: str = "") -> None:
         self.root = root
         self.folder = root / "blobs" / "sha256"
-        self.temporary = root / "tmp"
+        self.temporary = root / "tmp" / part
+        self._shared = bool(part)
         self._flushing = threading.Lock()
         self._named = True  # a killed minid may have named blobs that are here to be found
 
     def prepare(self) -> None:
         """Make the folders."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.temporary.mkdir(exist_ok=True)
+        self.temporary.mkdir(parents=True, exist_ok=True)
 
     def path(self, digest: Digest) -> Path:
         """Where the blob lies or would lie."""
@@ -156,7 +158,8 @@ class Blobs:
     def flush(self) -> None:
         """Make the names of all blobs written so far durable: call before a record names them."""
         with self._flushing:  # whoever finds nothing to do must not overtake the one who does it
-            if self._named:
+            # Of several writers one may rely on a name that another gave and has not flushed.
+            if self._named or self._shared:
                 self._named = False  # first: a name that is given meanwhile is not missed
                 sync_folder(self.folder)
 
@@ -164,7 +167,10 @@ class Blobs:
         """Delete what killed writers left; only the holder of the lock may call this."""
         leftovers = list(self.temporary.iterdir())
         for path in leftovers:
-            path.unlink()
+            if path.is_dir() and not path.is_symlink():
+                remove_tree(path)
+            else:
+                path.unlink()
         return len(leftovers)
 
 
