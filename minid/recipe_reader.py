@@ -139,14 +139,21 @@ def _read_bytes(file: Path) -> bytes:
                 raise
             descriptor = os.open(_resolve_link(file), flags)
         try:
-            _expect_regular(file, os.fstat(descriptor).st_mode)
-            with open(descriptor, "rb", closefd=False) as stream:
-                return stream.read(MAX_BYTES + 1)
+            status = os.fstat(descriptor)
+            _expect_regular(file, status.st_mode)
+            return _read_at_most(descriptor, min(status.st_size, MAX_BYTES) + 1)
         finally:
             os.close(descriptor)
     except (OSError, RuntimeError) as error:
         reason = (getattr(error, "strerror", None) or "a loop of links").lower()
         raise RecipeError(f"{file}: expected a readable file, got {reason}") from error
+
+
+def _read_at_most(descriptor: int, count: int) -> bytes:
+    data = b""
+    while len(data) < count and (more := os.read(descriptor, count - len(data))):
+        data += more
+    return data
 
 
 def _resolve_link(file: Path) -> Path:

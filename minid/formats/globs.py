@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 _MAX_PATTERN = 4096
+_PLAIN = re.compile(r"[^*?\[]+")
 
 
 def is_glob(text: str) -> bool:
@@ -62,8 +63,12 @@ def translate_glob(pattern: str) -> str:
             piece, position = _translate_stars(bare, position)
         elif letter == "[":
             piece, position = _translate_set(bare, position)
+        elif letter == "?":
+            piece, position = "[^/]", position + 1
         else:
-            piece, position = ("[^/]" if letter == "?" else re.escape(letter)), position + 1
+            plain = _PLAIN.match(bare, position)
+            assert plain is not None
+            piece, position = re.escape(plain[0]), plain.end()
         out.append(piece)
     text = "".join(out)
     if "[" not in bare:

@@ -12,9 +12,9 @@ MAX_DEPTH = 32
 # Strings and comments. An unclosed one runs on to where it would have to end, so that the scan is
 # linear; the parser stops at it anyway, so what it hides is never parsed.
 _QUIET = re.compile(
-    r'"""(?:[^\\]|\\[\s\S])*?(?:"{3,5}|\Z)'
+    r'"""[^"\\]*(?:(?:\\[\s\S]|"(?!""))[^"\\]*)*(?:"{3,5}|\Z)'
     r"|'''[\s\S]*?(?:'{3,5}|\Z)"
-    r'|"(?:[^"\\\n]|\\[^\n])*"?'
+    r'|"[^"\\\n]*(?:\\[^\n][^"\\\n]*)*"?'
     r"|'[^'\n]*'?"
     r"|#[^\n]*"
 )

@@ -85,7 +85,7 @@ def template(
     """A text in which `{version}` and its parts are filled in; other words in braces are wrong."""
 
     def check(value: str) -> object:
-        if any(word not in PLACEHOLDERS for word in _PLACEHOLDER.findall(value)):
+        if "{" in value and set(_PLACEHOLDER.findall(value)).difference(PLACEHOLDERS):
             raise ValueError(value)
         return value if convert is None else convert(value)
 
