@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from minid.store.lock import lock_holder
 
 # How long a service that holds the lock may take until it listens, or until it is gone.
 _COMING_S = 10.0
+_CONNECT_S = 10.0
 _ANSWER_S = 60.0
 _MAX_ANSWER_BYTES = 64 << 20
 
@@ -36,23 +38,23 @@ class Daemon:
         The service's error is raised as what it is. StoreError where the service ends meanwhile,
         or, unless `patient`, says nothing for a minute. Closing the iterator hangs up.
         """
-        with connect(self.path) as plug, plug.makefile("rb") as stream:
-            plug.settimeout(None if patient else _ANSWER_S)
-            try:
+        try:
+            with _connected(self.path) as plug, plug.makefile("rb") as stream:
+                plug.settimeout(None if patient else _ANSWER_S)
                 plug.sendall(request_line(request))
                 while line := stream.readline(_MAX_ANSWER_BYTES):
                     answer = _parse_answer(self.path, line)
                     if "error" in answer and "event" not in answer:
                         raise parse_error(answer["error"])
-                    if answer.get("done") is True and len(answer) == 1:
+                    if answer == {"done": True}:
                         return
                     yield answer
-            except TimeoutError:
-                raise StoreError(
-                    f"{self.path}: expected the service to answer within {_ANSWER_S:g} s"
-                ) from None
-            except OSError as error:
-                raise _ended(self.path) from error
+        except TimeoutError:
+            raise StoreError(
+                f"{self.path}: expected the service to answer within {_ANSWER_S:g} s"
+            ) from None
+        except OSError as error:
+            raise _ended(self.path) from error
         raise _ended(self.path)
 
     def ask_once(self, request: Request, *, patient: bool = False) -> Answer:
@@ -81,12 +83,18 @@ def _parse_answer(path: Path, line: bytes) -> Answer:
 
 
 def connect(path: Path) -> socket.socket:
-    """A connection to whoever listens at `path`; OSError as the kernel has it."""
+    """A connection to whoever listens at `path`; OSError as the kernel has it, TimeoutError where
+    it takes none for a while."""
     plug = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        plug.settimeout(_ANSWER_S)
+        # A socket with a timeout of Python's does not wait in a long queue at all.
+        wait = struct.pack("ll", int(_CONNECT_S), 0)
+        plug.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
         with socket_address(path) as address:
             plug.connect(address)
+    except BlockingIOError as error:
+        plug.close()
+        raise TimeoutError(f"{path}: expected to be connected within {_CONNECT_S:g} s") from error
     except BaseException:
         plug.close()
         raise
@@ -140,18 +148,32 @@ def refuse_beside_daemon(config: Config, command: str) -> None:
 
 def _listens(path: Path) -> bool:
     try:
-        connect(path).close()
+        _connected(path).close()
+    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+        return False
+    return True
+
+
+def _connected(path: Path) -> socket.socket:
+    """A connection; what keeps this user or machine from having one in words. Where nobody listens
+    the OSError comes as it is."""
+    try:
+        return connect(path)
+    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+        raise
+    except TimeoutError:
+        raise StoreError(
+            f"{path}: expected the service to listen, got no answer in {_CONNECT_S:g} s",
+            hint="it may be stopped or very busy",
+        ) from None
     except PermissionError as error:
         raise HostError(
             f"{path}: expected to be let in by the daemon, got {error.strerror}",
             hint=f"members of its group may ask it: usermod -aG {_group_of(path)} USER, then a new "
             "login",
         ) from error
-    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
-        return False
     except OSError as error:
         raise HostError(f"{path}: expected a socket, got {error.strerror or error}") from error
-    return True
 
 
 def _group_of(path: Path) -> str:

@@ -26,6 +26,7 @@ IDLE_S = 30.0
 STALL_S = 10.0
 _MAX_UNSENT_BYTES = 256 << 10
 _HANG_UP_POLL_S = 0.5
+_BACKLOG = 512
 
 Answer = Mapping[str, object]
 
@@ -69,14 +70,14 @@ class Server:
         self._idle_s = idle_s
         self._stall_s = stall_s
         self._tasks: set[asyncio.Task[None]] = set()
-        self._idle: dict[asyncio.Task[None], None] = {}
+        self._idle: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._closing = False
 
     async def __aenter__(self) -> Self:
         listener = listen(self.path)
         self._own = os.lstat(self.path)
         self._server = await asyncio.start_unix_server(
-            self._accept, sock=listener, limit=MAX_REQUEST_BYTES
+            self._accept, sock=listener, limit=MAX_REQUEST_BYTES, backlog=_BACKLOG
         )
         return self
 
@@ -98,12 +99,10 @@ class Server:
                 writer.transport.abort()
                 return
             # Whoever came first and has asked nothing makes room.
-            oldest = next(iter(self._idle))
-            del self._idle[oldest]
-            oldest.cancel()
+            self._idle.pop(next(iter(self._idle))).transport.abort()
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
-        self._idle[task] = None
+        self._idle[task] = writer
         task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
@@ -239,7 +238,7 @@ def listen(path: Path) -> socket.socket:
             _remove_stale(path)
             listener.bind(address)
             Path(address).chmod(0o660)  # before anybody can connect
-            listener.listen(socket.SOMAXCONN)
+            listener.listen(_BACKLOG)
         listener.setblocking(False)
     except OSError as error:
         listener.close()
