@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 
 MAX_REDIRECTS = 5
 MAX_PAUSE_S = 60.0
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 # Encodings that are only another word for how a file of that name is packed.
 _OWN_ENCODINGS = {
@@ -88,7 +88,7 @@ def _follow(
             exchange = Exchange(address, limits, watch, proxy=proxy, inside_allowed=inside_allowed)
             with contextlib.closing(exchange):
                 status = exchange.ask()
-                if status not in _REDIRECTS:
+                if status not in REDIRECTS:
                     _check_status(exchange, status)
                     _receive(exchange, sink, limits.max_bytes, progress)
                     return
@@ -151,12 +151,15 @@ def parse_retry_after(value: str, date: str) -> float | None:
 
 
 def _check_status(exchange: Exchange, status: int) -> None:
-    where = str(exchange.address)
-    if status in (404, 410):
-        raise AbsentError(where, status)
     if status != 200:
         wait = parse_retry_after(exchange.header("Retry-After"), exchange.header("Date"))
-        raise StatusError(where, status, wait)
+        raise status_error(str(exchange.address), status, wait)
+
+
+def status_error(where: str, status: int, retry_after_s: float | None) -> StatusError:
+    """The error for an answer with another status than 200."""
+    kind = AbsentError if status in (404, 410) else StatusError
+    return kind(where, status, retry_after_s)
 
 
 def _receive(
@@ -167,7 +170,7 @@ def _receive(
 ) -> None:
     """Pass the body on, counting. A server that sends on past its Content-Length is not heard."""
     where = str(exchange.address)
-    _check_encoding(exchange.address, exchange.header("Content-Encoding"))
+    check_encoding(exchange.address, exchange.header("Content-Encoding"))
     length = _content_length(exchange)
     done = 0
     if (length or 0) > max_bytes:
@@ -183,7 +186,7 @@ def _receive(
         raise FetchError(f"{where}: expected {length} bytes, got {done}")
 
 
-def _check_encoding(address: WebAddress, encoding: str) -> None:
+def check_encoding(address: WebAddress, encoding: str) -> None:
     """Refuse a body that is not the file itself.
 
     Servers that label `x.tar.gz` as gzip-encoded are common and mean the file's own packing: such

@@ -34,6 +34,12 @@ class Proxy:
     port: int
     authorization: str = ""
 
+    @property
+    def url(self) -> str:
+        """Where it is, without the password."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
 
 def parse_proxy(url: str) -> Proxy:
     """Read `http://[user:password@]host:port[/]`. FetchError, without the password, otherwise."""
