@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from minid import __version__
 from minid.errors import HostError, MinidError
 
-# Name → what it does. The module of the same name has `configure_parser` and `execute`; only the
-# one that is asked for is imported, so that the command line starts fast.
+# Name → what it does. The module of the same name (`_` for `-`) has `configure_parser` and
+# `execute`; only the one that is asked for is imported, so that the command line starts fast.
 COMMANDS = {
     "build": "bring recipes up to date: fetch, compile, pack, test, tag",
     "doctor": "say what this machine lacks, and how to mend it",
@@ -20,6 +20,7 @@ COMMANDS = {
     "history": "show an image's layers and edits, as docker history does",
     "init": "make a working folder: config.toml and recipes/",
     "inspect": "show an image's configuration, sizes and provenance",
+    "install-service": "put the systemd service in place",
     "lint": "check recipes and say everything that is wrong with them",
     "list": "list the images in the store",
     "logs": "show the log of a recipe's last run, or follow it",
@@ -51,7 +52,7 @@ def make_parser(command: str | None) -> argparse.ArgumentParser:
 
 
 def _module(command: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 (a module with a protocol)
-    return importlib.import_module(f"minid.cli.{command}_command")
+    return importlib.import_module(f"minid.cli.{command.replace('-', '_')}_command")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

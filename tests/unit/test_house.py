@@ -215,7 +215,7 @@ def test_every_command_is_documented(command: str) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_a_module_and_a_line_of_help(command: str) -> None:
-    path = ROOT / f"minid/cli/{command}_command.py"
+    path = ROOT / f"minid/cli/{command.replace('-', '_')}_command.py"
     names = {node.name for node in ast.parse(path.read_text()).body if hasattr(node, "name")}
     assert {"configure_parser", "execute"} <= names
     assert COMMANDS[command]
@@ -223,7 +223,7 @@ def test_every_command_has_a_module_and_a_line_of_help(command: str) -> None:
 
 def test_every_command_module_is_a_command() -> None:
     modules = {path.stem for path in (ROOT / "minid/cli").glob("*_command.py")}
-    assert modules == {f"{command}_command" for command in COMMANDS}
+    assert modules == {f"{command.replace('-', '_')}_command" for command in COMMANDS}
 
 
 def test_command_line_starts_without_heavy_modules() -> None:
