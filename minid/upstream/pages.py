@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from minid.upstream.page_bytes import PageError, check_page, decode_page, parse_json
+from minid.upstream.rules import Rules
 from minid.upstream.values import Found
 
 MAX_LINKS = 50_000
@@ -23,38 +24,7 @@ _MAX_VERSION = 64
 _HEX = re.compile(r"[0-9A-Fa-f]{64}")
 
 
-class Matcher(Protocol):
-    """A compiled pattern of re2, or one of `re`."""
-
-    def fullmatch(self, text: str) -> Any:  # noqa: ANN401
-        """The match, or None."""
-
-
-class PageRules(Protocol):
-    """The part of a recipe's rules that reading pages takes; see minid/recipe_track.py.
-
-    `items`, `version_field` and `digest_field` are dotted paths and may be empty; `where` are
-    pairs; `match` may be None for JSON alone."""
-
-    @property
-    def source(self) -> str: ...
-    @property
-    def match(self) -> Matcher | None: ...
-    @property
-    def items(self) -> str: ...
-    @property
-    def version_field(self) -> str: ...
-    @property
-    def where(self) -> tuple[tuple[str, object], ...]: ...
-    @property
-    def artifact(self) -> str: ...
-    @property
-    def digest_field(self) -> str: ...
-
-
-def read_page(
-    body: bytes, content_type: str, final_url: str, rules: PageRules
-) -> tuple[Found, ...]:
+def read_page(body: bytes, content_type: str, final_url: str, rules: Rules) -> tuple[Found, ...]:
     """What a page of the kind that the rules name lists, in the page's order, each once.
 
     `final_url` is where the bytes came from after redirects. A page that lists nothing that
@@ -67,9 +37,7 @@ def read_page(
     return read_text(body, content_type, rules)
 
 
-def read_index(
-    body: bytes, content_type: str, final_url: str, rules: PageRules
-) -> tuple[Found, ...]:
+def read_index(body: bytes, content_type: str, final_url: str, rules: Rules) -> tuple[Found, ...]:
     """The links whose last segment matches: `<a href>` against `<base href>` and the final URL,
     without query and fragment."""
     from selectolax.lexbor import LexborHTMLParser
@@ -83,10 +51,10 @@ def read_index(
         raise PageError(f"page: expected at most {MAX_LINKS} links, got {len(links)}")
     base = tree.css_first("base[href]")
     start = _join(final_url, (base.attributes.get("href") if base is not None else "") or "")
-    return _unique(_linked(links, start or final_url, rules.match))
+    return _unique(_linked(links, start or final_url, rules))
 
 
-def read_json(body: bytes, content_type: str, rules: PageRules) -> tuple[Found, ...]:
+def read_json(body: bytes, content_type: str, rules: Rules) -> tuple[Found, ...]:
     """The versions of the entries at `items`, an array or an object, that pass `where`."""
     check_page("json", body, content_type)
     document = parse_json(body, content_type)
@@ -98,7 +66,7 @@ def read_json(body: bytes, content_type: str, rules: PageRules) -> tuple[Found, 
     return _unique(_entered(entries, rules))
 
 
-def read_text(body: bytes, content_type: str, rules: PageRules) -> tuple[Found, ...]:
+def read_text(body: bytes, content_type: str, rules: Rules) -> tuple[Found, ...]:
     """The lines that match."""
     check_page("text", body, content_type)
     lines = decode_page(body, content_type).splitlines()
@@ -107,21 +75,21 @@ def read_text(body: bytes, content_type: str, rules: PageRules) -> tuple[Found, 
     return read_tags((line.strip() for line in lines), rules)
 
 
-def read_tags(tags: Iterable[str], rules: PageRules) -> tuple[Found, ...]:
+def read_tags(tags: Iterable[str], rules: Rules) -> tuple[Found, ...]:
     """The names that match."""
-    versions = (_version(tag, rules.match) for tag in tags if len(tag) <= _MAX_LINE)
+    versions = (_version(tag, rules) for tag in tags if len(tag) <= _MAX_LINE)
     return _unique(Found(version) for version in versions if version)
 
 
-def _linked(links: Iterable[str | None], start: str, match: Matcher | None) -> Iterator[Found]:
+def _linked(links: Iterable[str | None], start: str, rules: Rules) -> Iterator[Found]:
     for href in links:
         if not href or len(href) > _MAX_HREF:
             continue
         path = re.split(r"[?#]", href, maxsplit=1)[0].strip()
         segment = unquote(path.removesuffix("/").rpartition("/")[2])
-        version = _version(segment, match)
+        version = _version(segment, rules)
         if not version and path.endswith("/"):  # a pattern for folders may name the slash
-            version = _version(f"{segment}/", match)
+            version = _version(f"{segment}/", rules)
         url = _join(start, path) if version else ""
         if url:
             yield Found(version, url)
@@ -138,18 +106,13 @@ def _join(base: str, path: str) -> str:
         return ""
 
 
-def _version(text: str, match: Matcher | None) -> str:
+def _version(text: str, rules: Rules) -> str:
     """The version that a file name, line, tag or field stands for, or nothing."""
-    if match is not None:
-        try:
-            found = match.fullmatch(text)
-        except UnicodeError:  # lone surrogates, which JSON can hold
-            return ""
-        text = (found["version"] or "") if found else ""
-    return text if len(text) <= _MAX_VERSION and _VERSION.fullmatch(text) else ""
+    found = text if rules.match is None else rules.version_in(text) or ""
+    return found if len(found) <= _MAX_VERSION and _VERSION.fullmatch(found) else ""
 
 
-def _entered(entries: Iterable[tuple[str, Any]], rules: PageRules) -> Iterator[Found]:
+def _entered(entries: Iterable[tuple[str, Any]], rules: Rules) -> Iterator[Found]:
     of_key = rules.version_field == "@key"
     for key, entry in entries:
         if any(not _equal(_walk(entry, path), wanted) for path, wanted in rules.where):
@@ -158,7 +121,7 @@ def _entered(entries: Iterable[tuple[str, Any]], rules: PageRules) -> Iterator[F
             stated: Any = key if isinstance(entry, Mapping) else ""
         else:
             stated = _walk(entry, rules.version_field) if rules.version_field else entry
-        version = _version(stated, rules.match) if isinstance(stated, str) else ""
+        version = _version(stated, rules) if isinstance(stated, str) else ""
         if version:
             yield Found(version, "", _digest(entry, version, rules))
 
@@ -167,11 +130,11 @@ def _equal(found: object, wanted: object) -> bool:
     return type(found) is type(wanted) and found == wanted
 
 
-def _digest(entry: object, version: str, rules: PageRules) -> str:
-    if not rules.digest_field:
+def _digest(entry: object, version: str, rules: Rules) -> str:
+    if not rules.verify.digest_field:
         return ""
-    name = rules.artifact.replace("{version}", version).rpartition("/")[2]
-    found = _walk(entry, rules.digest_field, name)
+    name = rules.artifact_url(Found(version)).rpartition("/")[2]
+    found = _walk(entry, rules.verify.digest_field, name)
     return found.lower() if isinstance(found, str) and _HEX.fullmatch(found) else ""
 
 

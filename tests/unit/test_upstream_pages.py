@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import re2
 
+from minid.formats.pattern import compile_pattern
 from minid.upstream.page_bytes import PageError, check_page, decode_page
 from minid.upstream.pages import MAX_LINKS, read_index, read_json, read_page, read_tags, read_text
-from minid.upstream.values import Found
+from minid.upstream.rules import Rules
+from minid.upstream.values import Found, Verify
 
 BASE = "https://nginx.example/download/"
 NGINX = r"nginx-(?P<version>[0-9.]+)\.tar\.gz"
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """The rules that reading takes."""
-
-    source: str = "index"
-    match: Any = None
-    items: str = ""
-    version_field: str = ""
-    where: tuple[tuple[str, object], ...] = ()
-    artifact: str = ""
-    digest_field: str = ""
+def wanted(source: str = "index", match: str = "", **options: Any) -> Rules:
+    verify = Verify(digest_field=options.pop("digest_field", ""))
+    pattern = compile_pattern(match) if match else None
+    return Rules("app", source, "", "", match=pattern, verify=verify, **options)  # type: ignore[arg-type]
 
 
 def index(html: str | bytes, match: str = NGINX, content_type: str = "text/html", url: str = BASE):
     body = html.encode() if isinstance(html, str) else html
-    return read_index(body, content_type, url, Wanted(match=re2.compile(match)))
+    return read_index(body, content_type, url, wanted(match=match))
 
 
 def listing(*names: str) -> str:
@@ -184,7 +177,7 @@ PHP = {
 
 def read(document: object, **rules: Any) -> tuple[Found, ...]:
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return read_json(body, "application/json", Wanted(source="json", **rules))
+    return read_json(body, "application/json", wanted("json", **rules))
 
 
 def test_php_is_an_object_keyed_by_version() -> None:
@@ -222,7 +215,7 @@ def test_items_where_and_match() -> None:
         "items": "data.releases",
         "version_field": "tag.name",
         "where": (("lts", True), ("status", "Stable")),
-        "match": re2.compile(r"v(?P<version>[0-9.]+)"),
+        "match": r"v(?P<version>[0-9.]+)",
     }
     assert versions(read(document, **rules)) == ["12.3.2"]
     with pytest.raises(PageError, match=r"at 'data\.gone'"):
@@ -261,8 +254,8 @@ def test_odd_strings_are_no_versions() -> None:
     odd = ["", "1.0\n", "../1", "1 0", "\ud800", "1.0\u0661", "1" * 65, "release", "1..2", 1.0, 1]
     document = [{"v": value} for value in odd]
     assert read(document, version_field="v") == ()
-    assert read(document, version_field="v", match=re2.compile("(?P<version>.*)")) == ()
-    group = re2.compile("(?P<version>1.0)?.*")
+    assert read(document, version_field="v", match="(?P<version>.*)") == ()
+    group = "(?P<version>1.0)?.*"
     assert versions(read([{"v": "x"}, {"v": "1.0b"}], version_field="v", match=group)) == ["1.0"]
 
 
@@ -270,7 +263,7 @@ def test_odd_strings_are_no_versions() -> None:
 
 
 def test_lines_of_a_text() -> None:
-    rules = Wanted(source="text", match=re2.compile(r"release (?P<version>\S+)"))
+    rules = wanted(source="text", match=r"release (?P<version>\S+)")
     body = b"release 1.0\r\n release 1.1 \nreleases 1.2\n\nrelease 1.0\n"
     assert versions(read_text(body, "text/plain", rules)) == ["1.0", "1.1"]
     for page in (b"", b"<!doctype html><p>x", b"503 Service Unavailable: release 9.9"):
@@ -279,7 +272,7 @@ def test_lines_of_a_text() -> None:
 
 
 def test_tags() -> None:
-    rules = Wanted(source="git-tags", match=re2.compile(r"v(?P<version>[0-9.]+)"))
+    rules = wanted(source="git-tags", match=r"v(?P<version>[0-9.]+)")
     assert versions(read_tags(["v1.0", "v1.1-rc1", "x1.2", "v" * 9000], rules)) == ["1.0"]
     assert versions(read_page(b"v1.0\nv1.1\n", "", BASE, rules)) == ["1.0", "1.1"]
 
@@ -288,17 +281,17 @@ def test_garbage_finds_nothing_or_is_told() -> None:
     chance = random.Random(7)
     good = [listing("nginx-1.0.tar.gz", "nginx-1.1.tar.gz").encode(), json.dumps(PHP).encode()]
     rules = [
-        Wanted("index", re2.compile(NGINX)),
-        Wanted("json", None, version_field="@key", digest_field="source.0.sha256"),
-        Wanted("text", re2.compile(NGINX)),
+        wanted("index", NGINX),
+        wanted("json", "", version_field="@key", digest_field="source.0.sha256"),
+        wanted("text", NGINX),
     ]
     for _ in range(300):
         body = bytearray(chance.choice(good))
         for _ in range(chance.randrange(1, 30)):
             body[chance.randrange(len(body))] = chance.randrange(256)
-        for wanted in rules:
+        for each in rules:
             try:
-                found = read_page(bytes(body[: chance.randrange(len(body))]), "", BASE, wanted)
+                found = read_page(bytes(body[: chance.randrange(len(body))]), "", BASE, each)
             except PageError:
                 continue
             assert all(item.version.isascii() for item in found)
