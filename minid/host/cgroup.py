@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
+_SUPERVISOR = "supervisor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,33 @@ def make_memory_group(name: str, limit_bytes: int) -> MemoryGroup | None:
     return None
 
 
+def enter_supervisor() -> bool:
+    """Move this process from the group that `Delegate=yes` gave the service into its child
+    `supervisor`: groups with limits can then be made beside it.
+
+    Whether it was done; it is not where no group was delegated, or the version is 1. To be called
+    before threads and children are started: the kernel moves processes one by one.
+    """
+    own = _own_v2()
+    if own is None or own.name == _SUPERVISOR or not _is_delegated(own):
+        return False
+    try:
+        (own / _SUPERVISOR).mkdir(exist_ok=True)
+        (own / _SUPERVISOR / "cgroup.procs").write_text(str(os.getpid()))
+    except OSError:
+        return False
+    return True
+
+
+def _is_delegated(folder: Path) -> bool:
+    """systemd marks what it gives away; the right to write alone would be root's everywhere."""
+    for name in ("user.delegate", "trusted.delegate"):
+        with suppress(OSError):
+            if os.getxattr(folder, name) == b"1":
+                return True
+    return False
+
+
 def _remove_left_over(parent: Path) -> None:
     """Remove empty groups that a killed minid left."""
     for folder in parent.glob("[0-9]*-*"):
@@ -103,13 +131,17 @@ def _delegated_v2() -> Path | None:
 
     A service that was given one with `Delegate=yes` moves itself into a child named `supervisor`.
     """
-    line = next((x for x in _read(Path("/proc/self/cgroup")).splitlines() if x[:3] == "0::"), "")
-    own = _ROOT / line[4:]
-    if not line or own.name != "supervisor":
+    own = _own_v2()
+    if own is None or own.name != _SUPERVISOR:
         return None
     with suppress(OSError):
         (own.parent / "cgroup.subtree_control").write_text("+memory")
     return own.parent if "memory" in _read(own.parent / "cgroup.subtree_control") else None
+
+
+def _own_v2() -> Path | None:
+    line = next((x for x in _read(Path("/proc/self/cgroup")).splitlines() if x[:3] == "0::"), "")
+    return _ROOT / line[4:] if line else None
 
 
 def _read(path: Path) -> str:
