@@ -141,7 +141,7 @@ def _read_bytes(file: Path) -> bytes:
         try:
             status = os.fstat(descriptor)
             _expect_regular(file, status.st_mode)
-            return _read_at_most(descriptor, min(status.st_size, MAX_BYTES) + 1)
+            return _read_capped(descriptor, max(4096, min(status.st_size, MAX_BYTES) + 1))
         finally:
             os.close(descriptor)
     except (OSError, RuntimeError) as error:
@@ -149,9 +149,10 @@ def _read_bytes(file: Path) -> bytes:
         raise RecipeError(f"{file}: expected a readable file, got {reason}") from error
 
 
-def _read_at_most(descriptor: int, count: int) -> bytes:
+def _read_capped(descriptor: int, piece: int) -> bytes:
+    """All bytes, or more than a recipe may have. `piece` is how many there probably are."""
     data = b""
-    while len(data) < count and (more := os.read(descriptor, count - len(data))):
+    while len(data) <= MAX_BYTES and (more := os.read(descriptor, piece)):
         data += more
     return data
 

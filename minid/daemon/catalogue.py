@@ -18,6 +18,7 @@ from minid.config import Config
 from minid.daemon.catalogue_checks import Checks
 from minid.daemon.catalogue_reading import Reading, is_same, read_recipe
 from minid.daemon.folder_gather import recipe_of
+from minid.formats.table import show_text
 from minid.recipe import Recipe
 from minid.recipe_graph import references
 from minid.recipe_lock import Lock, apply_lock
@@ -45,9 +46,9 @@ class Change:
 class Catalogue:
     """The recipes of `config.paths.recipes`, moved to other releases by `locks`.
 
-    `problems` has what is wrong with a recipe, or under "" with the folder; a recipe whose file is
-    broken is not in `recipes`, and has its meaning remembered until the file goes. `clock` gives
-    seconds since the epoch.
+    `problems` has what is wrong with a recipe, or under "" with the folder, harmless to a terminal
+    as are all names that are told; a recipe whose file is broken is not in `recipes`, and has its
+    meaning remembered until the file goes. `clock` gives seconds since the epoch.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Catalogue:
         """Read the named recipes again, and those whose files are links to theirs."""
         if "" in self._problems:
             return self.scan()
-        wanted = set(names)
+        wanted = {name for name in names if "/" not in name and "\0" not in name}
         for name in tuple(wanted):
             wanted |= self._links.get(name, set())
         return self._read(sorted(wanted), trust=False)
@@ -153,7 +154,7 @@ class Catalogue:
             before[name] = self._recipes.pop(name, None)
             self._keep(name, reading)
             if reading is None:
-                removed.append(name)
+                removed.append(show_text(name))
             elif reading.recipe is None:
                 if known:
                     self._meant[name] = meant
@@ -193,13 +194,14 @@ class Catalogue:
             reading = self._readings.get(name)
             error = reading.error if reading else ""
             text = "\n".join(filter(None, [error, *self._checks.problems(name)]))
-            had = self._problems.pop(name, "")
+            text, shown = "\n".join(map(show_text, text.split("\n"))), show_text(name)
+            had = self._problems.pop(shown, "")
             if text:
-                self._problems[name] = text
+                self._problems[shown] = text
             if text and text != had:
-                broken.append(name)
+                broken.append(shown)
             elif had and not text and reading:
-                mended.append(name)
+                mended.append(shown)
         return tuple(broken), tuple(mended)
 
     def _below(self, name: str) -> Iterator[str]:

@@ -37,6 +37,7 @@ class Checks:
         self._links: dict[str, str] = {}
         self._clashes: dict[str, str] = {}
         self._rings: dict[str, str] = {}
+        self._in_rings: set[str] = set()
 
     def users(self, name: str) -> Collection[str]:
         """The recipes that need the named one or are based on it."""
@@ -128,11 +129,12 @@ class Checks:
 
     def _find_rings(self, before: Mapping[str, Recipe | None]) -> set[str]:
         """Look for cycles where a change can have closed or opened one."""
-        few = len(before) <= _MANY and not self._rings
-        if few and not any(reaches_itself(name, self._recipes) for name in before):
+        stale = any(name in self._in_rings for name in before) or len(before) > _MANY
+        if not stale and not any(reaches_itself(name, self._recipes) for name in before):
             return set()
         old = set(self._rings)
-        rings = find_cycles(self._recipes)
+        rings = list(find_cycles(self._recipes))
+        self._in_rings = {name for ring in rings for name in ring}
         self._rings = {ring[0]: str(cycle_problem(ring, self._recipes)) for ring in rings}
         return old | set(self._rings)
 
