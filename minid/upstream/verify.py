@@ -18,7 +18,7 @@ from minid.formats.minisign import (
     parse_public_key,
 )
 from minid.formats.url import file_name, shown
-from minid.host.http import AbsentError
+from minid.host.http import AbsentError, StatusError
 from minid.recipe import expand
 from minid.upstream.digest_list import MAX_LIST_BYTES, find_digests
 from minid.upstream.key_files import read_key_file
@@ -61,8 +61,9 @@ async def verify_release(
     All ways must hold; the worst decides (bad, hold, missing, good). `artifact_url` is where the
     archive came from, `stated_digest` what the page says of it (hex, or empty) and is compared
     whenever it is there. What the recipe or the machine lacks, such as a key file or gpgv, is
-    `hold`. Other FetchErrors than AbsentError pass: whether and when to ask again is the caller's.
-    The work on the archive is done in a thread.
+    `hold`, and so is an address that is refused for good, such as a file that is too large. Other
+    FetchErrors than AbsentError pass: whether and when to ask again is the caller's. The work on
+    files is done in a thread.
     """
     release = _Release(archive, digest, artifact_url, version, recipe_folder, fetch)
     verdicts: list[tuple[str, Verdict]] = []
@@ -78,9 +79,14 @@ async def verify_release(
 
 
 async def _held(check: Awaitable[Verdict]) -> Verdict:
+    """The verdict of a check, `hold` for what it lacks and for what asking again cannot change."""
     try:
         return await check
     except (RecipeError, HostError) as error:
+        return Verdict("hold", error.message)
+    except FetchError as error:
+        if error.retryable or isinstance(error, StatusError):
+            raise
         return Verdict("hold", error.message)
 
 
@@ -116,6 +122,8 @@ def _judge_digest(digest: Digest, stated: str, where: str) -> Verdict:
 
 
 async def _check_list(options: DigestList, release: _Release) -> Verdict:
+    import asyncio
+
     url = expand(options.url, release.version)
     where = shown(url)
     try:
@@ -125,7 +133,7 @@ async def _check_list(options: DigestList, release: _Release) -> Verdict:
     data = await _fetch(url, MAX_LIST_BYTES, release.fetch)
     if isinstance(data, Verdict):
         return data
-    stated = sorted(find_digests(data, name, options.match))
+    stated = sorted(await asyncio.to_thread(find_digests, data, name, options.match))
     if not stated:
         return Verdict("missing", f"{where} does not name {name} yet")
     if len(stated) > 1:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from minid.errors import FetchError
 from minid.formats.digest import Digest
 from minid.formats.openpgp import read_certificates, read_signatures
 from minid.host.gpgv import check_signatures
@@ -475,12 +474,3 @@ def test_28_signature_decides_between_hold_and_alert(keys: Keys, archive: Path, 
         verdict = judge(keys, archive, folder, signature, keys.alice)
         decided = decide_reroll("rerolled", verdict, "1.0", old, new)
         assert (decided.action, decided.event.kind) == (action, "rerolled")
-
-
-def test_network_failures_pass(archive: Path, folder: Path):
-    async def fail(url: str, max_bytes: int) -> bytes:
-        raise FetchError(f"{url}: expected an answer, got a reset")
-
-    options = Verify(digest_list=DigestList("https://example.org/SUMS"))
-    with pytest.raises(FetchError, match="reset"):
-        asyncio.run(verify_release(options, archive, Digest.of(b""), URL, "1.0", folder, "", fail))

@@ -92,8 +92,14 @@ def test_pattern_that_the_engine_refuses(pattern: str, capfd: pytest.CaptureFixt
 
 
 def test_pattern_that_would_take_for_ever():
-    line = b"a" * 50_000 + b"!"
-    assert find_digests(line, NAME, r"(a|a)*(a+)+(?P<sha256>b)") == set()
+    lines = (b"a" * 4000 + b"!\n") * 250
+    assert find_digests(lines, NAME, r"(a|a)*(a+)+(?P<sha256>b)") == set()
+
+
+def test_long_lines_are_not_looked_at():
+    line = f"{A}  {NAME}".encode()
+    assert find_digests(line + b" " * 5000 + b"x", NAME, r"(?P<sha256>\w+).*") == set()
+    assert find_digests(line + b"\n" + b"x" * 5000, NAME) == {A}
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from minisign import KeyPair
 
 from minid.errors import FetchError
 from minid.formats.digest import Digest
+from minid.formats.url import refusal
 from minid.host.gpgv import Signature
-from minid.host.http import AbsentError
+from minid.host.http import AbsentError, StatusError
 from minid.recipe_reader import parse_recipe
 from minid.upstream.openpgp import Pinned, judge_signatures
 from minid.upstream.values import DigestList, Minisign, OpenPgp, Verdict, Verify
@@ -164,13 +165,23 @@ def test_pattern_or_name_that_cannot_be_used_is_held(folder: Path):
         assert verify(BY_LIST, folder, files, url=url).status == "hold"
 
 
-def test_other_network_errors_pass(folder: Path):
+def ask(error: FetchError, folder: Path) -> Verdict:
     async def fetch(address: str, max_bytes: int) -> bytes:
-        raise FetchError("reset")
+        raise error
 
-    check = verify_release(BY_LIST, folder, DIGEST, URL, "1.0", folder, "", fetch)
-    with pytest.raises(FetchError, match="reset"):
-        asyncio.run(check)
+    return asyncio.run(verify_release(BY_LIST, folder, DIGEST, URL, "1.0", folder, "", fetch))
+
+
+@pytest.mark.parametrize("error", [FetchError("reset"), StatusError(SUMS, 403)])
+def test_other_network_errors_pass(error: FetchError, folder: Path):
+    with pytest.raises(FetchError) as caught:
+        ask(error, folder)
+    assert caught.value is error
+
+
+def test_what_no_second_try_changes_is_held(folder: Path):
+    verdict = ask(refusal(SUMS, "at most 9 bytes", "more"), folder)
+    assert (verdict.status, "at most 9 bytes" in verdict.reason) == ("hold", True)
 
 
 # minisign.
