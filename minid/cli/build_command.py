@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from minid.cli.folder import add_json_option, assess_folder, load_folder, need_recipes
-from minid.cli.main import error_json, report_error
-from minid.cli.words import format_size, print_json, printable, seconds
-from minid.line.outcome import Outcome, keep_unchanged
+from minid.cli.daemon_client import find_daemon
+from minid.cli.folder import (
+    add_json_option,
+    assess_folder,
+    load_folder,
+    load_folder_config,
+    need_recipes,
+)
+from minid.cli.outcomes import exit_status, outcome_json, print_outcomes
+from minid.cli.words import print_json
+from minid.errors import NoDaemonError
+from minid.line.outcome import keep_unchanged
 from minid.line.workshop import open_workshop
 
 
@@ -22,11 +29,31 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--force", action="store_true", help="run every stage of NAME again")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the build's output")
+    parser.add_argument("--next", action="store_true", help="before all others that wait")
+    parser.add_argument(
+        *("-d", "--detach"),
+        action="store_true",
+        help="queue, print the ids of the runs, and do not wait for their end",
+    )
     add_json_option(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """0 when every recipe is up to date; else the exit code of the first that failed."""
+    config = load_folder_config(arguments)
+    daemon = find_daemon(config)
+    if daemon is not None:
+        from minid.cli.build_remote import build_through
+
+        return build_through(daemon, config, arguments)
+    if arguments.detach:
+        raise NoDaemonError(
+            "build --detach: no daemon is running", hint="without --detach it is built here and now"
+        )
+    return _build_here(arguments)
+
+
+def _build_here(arguments: argparse.Namespace) -> int:
     from minid.cli.progress import make_reporter
 
     folder = load_folder(arguments)
@@ -46,16 +73,12 @@ def execute(arguments: argparse.Namespace) -> int:
 
             with _stop_on_signals(cancel), reporter:
                 outcomes = build(shop, standings, forced=forced)
+    told = [outcome_json(outcome) for outcome in outcomes.values()]
     if arguments.json:
-        print_json([outcome_json(outcome) for outcome in outcomes.values()])
+        print_json(told)
     else:
-        _print_outcomes(outcomes, names)
-    failed = [outcome for outcome in outcomes.values() if outcome.error]
-    if cancel.is_set():
-        return 130
-    # The root cause comes first: what was skipped stands on something that failed.
-    failed.sort(key=lambda outcome: outcome.status == "skipped")
-    return failed[0].error.exit_code if failed and failed[0].error else 0
+        print_outcomes(told, names)
+    return 130 if cancel.is_set() else exit_status(told)
 
 
 @contextmanager
@@ -73,84 +96,3 @@ def _stop_on_signals(cancel: threading.Event) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def outcome_json(outcome: Outcome) -> dict[str, object]:
-    """An outcome as JSON values."""
-    made = outcome.made
-    image = made.image if made else None
-    value: dict[str, object] = {
-        "recipe": outcome.recipe,
-        "version": outcome.version,
-        "status": outcome.status,
-        "changes": list(outcome.changes),
-        "seconds": round(outcome.seconds, 3),
-        "stages": {name: round(took, 3) for name, took in (outcome.stages or {}).items()},
-        "log": outcome.log,
-    }
-    if image:
-        value |= {
-            "manifest": str(image.manifest),
-            "config": str(image.config),
-            "tags": list(image.tags),
-            "sizes": {
-                "unpacked": image.sizes.unpacked,
-                "layers": image.sizes.layers,
-                "archive": image.sizes.archive,
-            },
-        }
-    if made and made.published:
-        value |= {"moved": list(made.published.moved), "notes": list(made.published.notes)}
-    if outcome.error:
-        value["error"] = error_json(outcome.error)
-    return value
-
-
-def _print_outcomes(outcomes: Mapping[str, Outcome], names: list[str]) -> None:
-    for name, outcome in outcomes.items():
-        if outcome.error:
-            report_error(outcome.error, as_json=False)
-            if outcome.log:
-                print(f"  log: {outcome.log}", file=sys.stderr)
-        elif outcome.status == "unchanged":
-            if name in names:
-                _print_unchanged(outcome)
-        else:
-            _print_built(outcome)
-
-
-def _print_unchanged(outcome: Outcome) -> None:
-    print(f"{outcome.recipe} {outcome.version}: nothing has changed")
-    if outcome.made and outcome.made.image:
-        _print_image(outcome)
-
-
-def _print_built(outcome: Outcome) -> None:
-    stages = ", ".join(
-        f"{name} {took:.1f}" for name, took in (outcome.stages or {}).items() if took >= 0.05
-    )
-    print(
-        f"{outcome.recipe} {outcome.version}: built in {seconds(outcome.seconds)}"
-        + (f" ({stages})" if stages else "")
-    )
-    made = outcome.made
-    if made is None or made.image is None:
-        return
-    _print_image(outcome)
-    if made.report:
-        for result in made.report.results:
-            print(f"  check    {printable(result.name)}: passed in {seconds(result.seconds)}")
-    for line in made.published.moved if made.published else ():
-        print(f"  tagged   {line}")
-
-
-def _print_image(outcome: Outcome) -> None:
-    image = outcome.made.image if outcome.made else None
-    if image is None:
-        return
-    sizes = image.sizes
-    print(f"  image    {image.manifest}")
-    print(
-        f"  size     {format_size(sizes.unpacked)} unpacked, {format_size(sizes.layers)} layers, "
-        f"{format_size(sizes.archive)} archive"
-    )

@@ -1,21 +1,25 @@
-"""Asking the service over its socket, for commands that may find one or not."""
+"""Asking the service over its socket, for commands that may find one or not.
+
+What a command needs only where there is one is loaded only then.
+"""
 
 from __future__ import annotations
 
-import json
-import socket
-import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minid.config import Config
-from minid.daemon.requests import Request, parse_error, request_line
 from minid.errors import HostError, NoDaemonError, StoreError
 from minid.host.unix_socket import socket_address
 from minid.store.lock import lock_holder
+
+if TYPE_CHECKING:
+    import socket
+
+    from minid.daemon.requests import Request
 
 # How long a service that holds the lock may take until it listens, or until it is gone.
 _COMING_S = 10.0
@@ -38,6 +42,8 @@ class Daemon:
         The service's error is raised as what it is. StoreError where the service ends meanwhile,
         or, unless `patient`, says nothing for a minute. Closing the iterator hangs up.
         """
+        from minid.daemon.requests import parse_error, request_line
+
         try:
             with _connected(self.path) as plug, plug.makefile("rb") as stream:
                 plug.settimeout(None if patient else _ANSWER_S)
@@ -73,6 +79,8 @@ def _ended(path: Path) -> StoreError:
 
 
 def _parse_answer(path: Path, line: bytes) -> Answer:
+    import json
+
     try:
         answer = json.loads(line)
     except ValueError:
@@ -85,6 +93,9 @@ def _parse_answer(path: Path, line: bytes) -> Answer:
 def connect(path: Path) -> socket.socket:
     """A connection to whoever listens at `path`; OSError as the kernel has it, TimeoutError where
     it takes none for a while."""
+    import socket
+    import struct
+
     plug = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         # A socket with a timeout of Python's does not wait in a long queue at all.
@@ -148,9 +159,12 @@ def refuse_beside_daemon(config: Config, command: str) -> None:
 
 def _listens(path: Path) -> bool:
     try:
+        path.lstat()
         _connected(path).close()
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
         return False
+    except PermissionError as error:
+        raise _closed(path, error) from error
     return True
 
 
@@ -167,13 +181,16 @@ def _connected(path: Path) -> socket.socket:
             hint="it may be stopped or very busy",
         ) from None
     except PermissionError as error:
-        raise HostError(
-            f"{path}: expected to be let in by the daemon, got {error.strerror}",
-            hint=f"members of its group may ask it: usermod -aG {_group_of(path)} USER, then a new "
-            "login",
-        ) from error
+        raise _closed(path, error) from error
     except OSError as error:
         raise HostError(f"{path}: expected a socket, got {error.strerror or error}") from error
+
+
+def _closed(path: Path, error: OSError) -> HostError:
+    return HostError(
+        f"{path}: expected to be let in by the daemon, got {error.strerror}",
+        hint=f"members of its group may ask: usermod -aG {_group_of(path)} USER, then a new login",
+    )
 
 
 def _group_of(path: Path) -> str:
