@@ -54,6 +54,12 @@ def version_key(version: str, *, p_is_patch: bool = False) -> VersionKey:
     return tuple(key)
 
 
+def release_key(version: str) -> VersionKey:
+    """The order that minid puts releases in: a lone p means patch, as in sudo's 1.9.16p2 and in
+    OpenSSH's 9.9p1, since upstreams that mean pre-releases say so."""
+    return version_key(version, p_is_patch=True)
+
+
 def _word_key(word: str, zeros: int, p_is_patch: bool) -> tuple[int, int, int, int, str]:
     if _POST_WORD.fullmatch(word) or (p_is_patch and word == "p"):
         return (1, -zeros, _POST, 0, word[0])

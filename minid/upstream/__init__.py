@@ -1,1 +1,1 @@
-"""Where releases come from, how they are ordered, judged and verified. Knows no queue and no step."""
+"""Where releases come from, how they are ordered, judged, verified. Knows no queue and no step."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,6 +23,7 @@ _MAX_VERSION = 64
 _EXACT = re.compile(r"[A-Za-z0-9._~-]+")
 _EXTENSION = re.compile(r"\.(?:tar(?:\.[a-z0-9]{1,5})?|t(?:gz|bz2?|xz|zst)|zip)$")
 _SHORT = {".tgz": ".tar.gz", ".tbz": ".tar.bz2", ".tbz2": ".tar.bz2", ".txz": ".tar.xz"}
+_BASIS = ("url", "match", "items", "version", "where", "series", "parity", "parity_of", "pre")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,10 @@ class Rules:
     """The table with its defaults filled in; `docs/reference/recipe.md` has the keys.
 
     `match` is None where the source needs none. `rejects` are versions as written, and
-    `reject_patterns`
-    the other ones. `source_url` and `version` are the recipe's own, `extension` that of its archive.
+    `reject_patterns` the other ones. `source_url` and `version` are the recipe's own, `extension`
+    is that of its archive.
     `basis` says which listing and which filters these are: what was remembered under another one
-    does not count.
+    does not count. `proof` says the same of the ways to verify.
     """
 
     recipe: str
@@ -59,6 +59,7 @@ class Rules:
     max_jump: int = 1
     verify: Verify = Verify()
     basis: str = ""
+    proof: str = ""
 
     def version_in(self, text: str) -> str | None:
         """The version in the last segment of a link, a line or a tag, None where it is no match."""
@@ -107,6 +108,7 @@ def read_rules(recipe: Recipe, tracking: Tracking | None = None) -> Rules:
     times = tracking or Tracking()
     rejects = [str(item) for item in table.get("reject", ())]
     patterns = [item for item in rejects if not _EXACT.fullmatch(item)]
+    verify = read_verify(recipe.track.options)
     return Rules(
         recipe=recipe.name,
         source=recipe.track.source,
@@ -128,8 +130,9 @@ def read_rules(recipe: Recipe, tracking: Tracking | None = None) -> Rules:
         every_s=float(table.get("every", times.every_s)),
         settle_s=float(table.get("settle", times.settle_s)),
         max_jump=table.get("max_jump", 1),
-        verify=read_verify(recipe.track.options),
-        basis=_basis(recipe.track.source, table),
+        verify=verify,
+        basis=_digest([recipe.track.source, *(table.get(key) for key in _BASIS)]),
+        proof=_digest(verify),
     )
 
 
@@ -139,10 +142,8 @@ def extension_of(url: str) -> str:
     return _SHORT.get(found[0], found[0]) if found else ""
 
 
-def _basis(source: str, table: Mapping[str, object]) -> str:
-    keys = ("url", "match", "items", "version", "where", "series", "parity", "parity_of", "pre")
-    written = repr([source, *(table.get(key) for key in keys)])
-    return hashlib.sha256(written.encode("utf-8", "backslashreplace")).hexdigest()[:16]
+def _digest(value: object) -> str:
+    return hashlib.sha256(repr(value).encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def _compile(recipe: Recipe, key: str, text: str) -> Pattern:
