@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from minid.cli.daemon_client import refuse_beside_daemon
 from minid.cli.folder import add_json_option, load_folder, need_recipes
 from minid.cli.main import error_json, report_error
 from minid.cli.words import format_size, print_json
@@ -21,8 +22,10 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """0 when every archive is here; else the exit code of the first that is not."""
+    """0 when every archive is here; else the exit code of the first that is not. StoreError where a
+    service runs: it fetches what it needs."""
     folder = load_folder(arguments)
+    refuse_beside_daemon(folder.config, "fetch")
     order = recipe_order(folder.recipes, need_recipes(folder, arguments.names))
     show = sys.stderr.isatty() and not arguments.json
 

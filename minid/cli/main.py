@@ -14,7 +14,10 @@ from minid.errors import HostError, MinidError
 # `execute`; only the one that is asked for is imported, so that the command line starts fast.
 COMMANDS = {
     "build": "bring recipes up to date: fetch, compile, pack, test, tag",
+    "cancel": "end runs that wait or run",
     "doctor": "say what this machine lacks, and how to mend it",
+    "drain": "start no run any more, and wait until none runs",
+    "events": "show what happened, or follow what happens",
     "explain": "say which inputs of a recipe changed, and what that redoes",
     "fetch": "fetch the archives of recipes into the store",
     "history": "show an image's layers and edits, as docker history does",
@@ -25,6 +28,10 @@ COMMANDS = {
     "list": "list the images in the store",
     "logs": "show the log of a recipe's last run, or follow it",
     "new": "draft a recipe from a source archive",
+    "pause": "start no run until resumed",
+    "queue": "show the runs that wait and run, and what for",
+    "reload": "have the service read config.toml and the recipes again",
+    "resume": "start runs again after a pause",
     "schema": "print the JSON Schema of recipes, for editors",
     "status": "show each recipe: version, tag, last run, what is to be done",
     "test": "run an image's smoke tests now and show what it answered",

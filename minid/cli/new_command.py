@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from minid.cli.daemon_client import find_daemon
 from minid.cli.folder import load_folder_config
+from minid.config import Config
 from minid.errors import UsageError
 from minid.formats.digest import Digest
 from minid.host.draft import draft_name, draft_recipe
 from minid.host.files import write_file
 from minid.host.http import download
 from minid.line.workshop import open_workshop
+from minid.store.blobs import Blobs
 
 
 def configure_parser(parser: argparse.ArgumentParser) -> None:
@@ -36,8 +42,8 @@ def execute(arguments: argparse.Namespace) -> int:
     if local is not None and not local.is_file():
         raise UsageError(f"--archive: expected a file, got {str(local)!r}")
     expected = _read_digest(arguments.sha256) if arguments.sha256 else None
-    with open_workshop(config, {}) as shop:
-        with shop.blobs.receive() as sink:
+    with _open_blobs(config) as blobs:
+        with blobs.receive() as sink:
             if local:
                 with local.open("rb") as file:
                     while chunk := file.read(1 << 20):
@@ -45,7 +51,7 @@ def execute(arguments: argparse.Namespace) -> int:
             else:
                 download(arguments.url, sink.write, config.fetch, progress=None)
             digest = sink.commit(expected)
-        text = draft_recipe(shop.blobs.path(digest), arguments.url, digest)
+        text = draft_recipe(blobs.path(digest), arguments.url, digest)
     if arguments.output == "-":
         print(text, end="")
         return 0
@@ -55,6 +61,20 @@ def execute(arguments: argparse.Namespace) -> int:
     shown = target.relative_to(here) if target.is_relative_to(here) else target
     print(f"wrote {shown}: look it over, then: minid build {target.stem}")
     return 0
+
+
+@contextmanager
+def _open_blobs(config: Config) -> Iterator[Blobs]:
+    """The store, so that the first build finds the archive; beside a service, which alone writes
+    there, a folder for the moment."""
+    if find_daemon(config) is None:
+        with open_workshop(config, {}) as shop:
+            yield shop.blobs
+        return
+    with TemporaryDirectory(prefix="minid-") as folder:
+        blobs = Blobs(Path(folder))
+        blobs.prepare()
+        yield blobs
 
 
 def _read_digest(text: str) -> Digest:

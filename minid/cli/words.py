@@ -10,7 +10,17 @@ from collections.abc import Sequence
 from minid.formats.quantity import format_size
 from minid.host.logfile import printable
 
-__all__ = ["ago", "format_size", "print_json", "print_table", "printable", "seconds"]
+__all__ = [
+    "ago",
+    "clock_time",
+    "cut",
+    "fit_table",
+    "format_size",
+    "print_json",
+    "print_table",
+    "printable",
+    "seconds",
+]
 
 
 def print_json(value: object) -> None:
@@ -27,6 +37,32 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in cells:
         line = "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print(line.rstrip())
+
+
+def fit_table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """The lines of a table within `width` columns: the widest cells are cut, and show it."""
+    if not rows:
+        return []
+    cells = [list(header), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    while sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > 4:
+        widths[widths.index(max(widths))] -= 1
+    lines = []
+    for row in cells:
+        fitted = (cut(cell, size).ljust(size) for cell, size in zip(row, widths, strict=True))
+        lines.append("  ".join(fitted).rstrip())
+    return lines
+
+
+def cut(text: str, width: int) -> str:
+    """The text in at most `width` columns."""
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def clock_time(moment: float, now: float) -> str:
+    """A moment in local time: `14:02:07` within a day of now, else `2026-05-01 14:02`."""
+    near = abs(moment - now) < 86400
+    return time.strftime("%H:%M:%S" if near else "%Y-%m-%d %H:%M", time.localtime(moment))
 
 
 def seconds(value: float) -> str:
