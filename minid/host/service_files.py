@@ -73,13 +73,16 @@ def render_sysusers(text: str, user: str) -> str:
 
 
 def quote_program(program: str) -> str:
-    """An absolute path as the first word of ExecStart=, by the rules of systemd.service(5)."""
-    if not program.startswith("/") or not program.isprintable():
-        raise UsageError(f"--program: expected an absolute path, got {program!r}")
-    if re.fullmatch(r"[A-Za-z0-9_./+:@,=-]+", program):
-        return program
-    escaped = program.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return f'"{escaped}"'
+    """An absolute path as the first word of ExecStart=, by the rules of systemd.service(5).
+
+    UsageError for one that systemd refuses: with quotes or backslashes in it.
+    """
+    if not re.fullmatch(r"/[^\"'\\]*", program) or not program.isprintable():
+        raise UsageError(
+            f"--program: expected an absolute path without quotes and backslashes, got {program!r}"
+        )
+    escaped = program.replace("%", "%%")
+    return f'"{escaped}"' if " " in program else escaped
 
 
 def parse_ranges(text: str) -> tuple[SubidRange, ...]:
