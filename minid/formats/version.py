@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import re
 
-# One component: where it stands among ranks, and what decides within the rank.
-VersionKey = tuple[tuple[int, int, int, int, str], ...]
+# Compares as the version does; its characters mean nothing else. Text sorts faster than tuples.
+VersionKey = str
 
-_PRE, _POST, _NUMBER, _SUFFIX = 0, 2, 3, 4
-_END = (0, 0, 0, 0, "")
+# A row's end stands between what is less than zero and what is more.
+_LESS, _END, _MORE = "0", "1", "2"
+_POST, _NUMBER, _SUFFIX = "2", "3", "4"
+_MOST = 0x10FFFF
 # A number with one letter right behind it and nothing behind that (1.1.1w), or a word.
 _COMPONENT = re.compile(r"([0-9]+)(?:([A-Za-z])(?![A-Za-z0-9]))?|([A-Za-z]+)")
 _POST_WORD = re.compile(r"pl|errata|post[a-z]*|patch[a-z]*")
@@ -23,6 +25,7 @@ _PRE_WORD = re.compile(
     re.IGNORECASE,
 )
 _RUN = re.compile(r"[0-9]+|[A-Za-z]+")
+_NUMBERS = re.compile(r"[0-9]+")
 # Longer numbers are no component that anything is computed with.
 _MAX_DIGITS = 100
 
@@ -32,26 +35,26 @@ def version_key(version: str, *, p_is_patch: bool = False) -> VersionKey:
 
     Takes any text. `p_is_patch` is libversion's flag: a lone letter p means patch, not pre.
     """
-    key: list[tuple[int, int, int, int, str]] = []
+    key = ""
     # Rows go on with zeros, so zeros count only by how many stand before something else: they put
     # off what is more than zero, and what is less.
     zeros = 0
     for digits, suffix, word in _COMPONENT.findall(version):
         if digits:
             number = digits.lstrip("0")
-            if not number:
-                zeros += 1
-            else:
-                key.append((1, -zeros, _NUMBER, len(number), number))
+            if number:
+                length = chr(min(len(number), _MOST))
+                key += f"{_MORE}{chr(_MOST - zeros)}{_NUMBER}{length}{number}"
                 zeros = 0
+            elif zeros < _MOST:
+                zeros += 1
             if suffix:
-                key.append((1, -zeros, _SUFFIX, 0, suffix.lower()))
+                key += f"{_MORE}{chr(_MOST - zeros)}{_SUFFIX}{suffix.lower()}"
                 zeros = 0
         else:
-            key.append(_word_key(word.lower(), zeros, p_is_patch))
+            key += _word_key(word.lower(), zeros, p_is_patch)
             zeros = 0
-    key.append(_END)
-    return tuple(key)
+    return key + _END
 
 
 def release_key(version: str) -> VersionKey:
@@ -60,10 +63,10 @@ def release_key(version: str) -> VersionKey:
     return version_key(version, p_is_patch=True)
 
 
-def _word_key(word: str, zeros: int, p_is_patch: bool) -> tuple[int, int, int, int, str]:
+def _word_key(word: str, zeros: int, p_is_patch: bool) -> str:
     if _POST_WORD.fullmatch(word) or (p_is_patch and word == "p"):
-        return (1, -zeros, _POST, 0, word[0])
-    return (-1, zeros, _PRE, 0, word[0])
+        return f"{_MORE}{chr(_MOST - zeros)}{_POST}{word[0]}"
+    return f"{_LESS}{chr(zeros)}{word[0]}"
 
 
 def compare(left: str, right: str, *, p_is_patch: bool = False) -> int:
@@ -89,10 +92,10 @@ def in_series(version: str, prefix: str) -> bool:
 
 def component(version: str, place: int) -> int | None:
     """The number at `place`, counted from 1, letters left out; None where there is none."""
-    numbers = re.findall(r"[0-9]+", version)
-    if not 1 <= place <= len(numbers) or len(numbers[place - 1]) > _MAX_DIGITS:
-        return None
-    return int(numbers[place - 1])
+    for count, number in enumerate(_NUMBERS.finditer(version), 1):
+        if count == place:
+            return int(number[0]) if len(number[0]) <= _MAX_DIGITS else None
+    return None
 
 
 def _runs(version: str) -> list[str]:

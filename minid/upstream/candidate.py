@@ -132,8 +132,8 @@ def refuse(memory: TrackMemory, version: str, reason: str) -> Step:
 
 def approve(memory: TrackMemory, version: str) -> Step:
     """A person wants this version in spite of its shape, its jump or the high-water mark, or after
-    it was refused. What was held after its archive was looked at is accepted as it is; otherwise
-    the page is to be judged again."""
+    it was refused. What was held after its archive was looked at is accepted as it is; where there
+    was no archive it is looked for again; otherwise the page is to be judged again."""
     approved = replace(
         memory,
         approved=add(memory.approved, version),
@@ -145,6 +145,9 @@ def approve(memory: TrackMemory, version: str) -> Step:
     candidate = _candidate(approved, version)
     if candidate is None or candidate.state != "held":
         return Step(approved, (event,), "judge")
+    if not candidate.digest:
+        anew = replace(candidate, state="seen", waiting_since=0.0, next_look=0.0, reason="")
+        return Step(replace(approved, candidate=anew), (event,), "judge")
     step = _accept(approved, candidate, f"approved, though {candidate.reason}")
     return replace(step, events=(event, *step.events))
 

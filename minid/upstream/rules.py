@@ -71,9 +71,7 @@ class Rules:
         if self.artifact or not found.url:
             template = self.artifact or self.source_url
             moved = expand(template, found.version)
-            if moved == template and self.version:
-                moved = template.replace(self.version, found.version)
-            return moved
+            return moved if moved != template else _move_url(template, self.version, found.version)
         return found.url
 
     def drop_reason(self, version: str) -> str:
@@ -140,6 +138,22 @@ def extension_of(url: str) -> str:
     """`.tar.gz`, `.zip`, … of an archive's address, the long form for `.tgz`; else nothing."""
     found = _EXTENSION.search(url.partition("?")[0].partition("#")[0].lower())
     return _SHORT.get(found[0], found[0]) if found else ""
+
+
+def _move_url(url: str, old: str, new: str) -> str:
+    """`url` with the old version's text replaced, and that of folders that are named after its
+    series, such as `1.26` or `v1`."""
+    *folders, name = url.split("/")
+    before, after = (re.findall(r"[0-9]+", version) for version in (old, new))
+    series = {
+        f"{prefix}{'.'.join(before[:count])}": f"{prefix}{'.'.join(after[:count])}"
+        for count in (1, 2)
+        if min(len(before), len(after)) > count
+        for prefix in ("", "v")
+    }
+    # Scheme and host come first and are no folders.
+    folders[3:] = [series.get(item, item.replace(old, new)) for item in folders[3:]]
+    return "/".join([*folders, name.replace(old, new)]) if old else url
 
 
 def _digest(value: object) -> str:

@@ -13,6 +13,7 @@ _DATE = re.compile(
     r"|(?<![0-9])(?:19|20)?[0-9]{2}([._-])(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12][0-9]|3[01])(?![0-9])"
 )
 _ZERO_LED = re.compile(r"(?<![0-9])0[0-9]")
+_SEVERAL = re.compile(r"[0-9][^0-9]+[0-9]")
 _MORE_CHARACTERS = 12
 
 
@@ -20,7 +21,7 @@ def shape_reason(version: str, current: str) -> str:
     """How `version` looks unlike `current`, or nothing where it does not."""
     if _DATE.search(version) and not _DATE.search(current):
         return f"looks like a date, {current} does not"
-    if component(version, 2) is None and component(current, 2) is not None:
+    if _SEVERAL.search(current) and not _SEVERAL.search(version):
         return f"has one number, {current} has several"
     if _ZERO_LED.search(version) and not _ZERO_LED.search(current):
         return f"has a number with a leading zero, {current} has none"

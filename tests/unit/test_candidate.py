@@ -172,6 +172,17 @@ def test_situation_29_what_cannot_be_decided_is_held_until_approved() -> None:
     assert release.kinds == ["release", "held", "approved", "accepted"]
 
 
+def test_an_archive_that_never_came_is_looked_for_again_when_approved() -> None:
+    release = Release()
+    release.verdict(MISSING, "")
+    release.wait(72)
+    release.verdict(MISSING, "")
+    assert release.candidate.state == "held"
+    assert release.take(approve(release.memory, "1.1")) == "judge"
+    assert (release.candidate.state, release.due_in) == ("seen", 0)
+    assert release.memory.digests == ()
+
+
 def test_approval_of_a_number_is_none_of_a_key() -> None:
     release = Release(settle_s=0.0)
     release.take(approve(release.memory, "1.1"))

@@ -93,6 +93,12 @@ def test_where_an_archive_is() -> None:
     assert template.artifact_url(page) == "https://example.org/v2.0/x.zip"
     fixed = rules_of("text", "https://example.org/foo-1.2.3.tar.gz")
     assert fixed.artifact_url(Found("2.0")) == "https://example.org/foo-2.0.tar.gz"
+    in_folders = "https://1.2.example.org/v1/1.2/1.2.3/1/12/foo-1.2.3.tar.gz"
+    assert rules_of("text", in_folders).artifact_url(Found("2.10.1")) == (
+        "https://1.2.example.org/v2/2.10/2.10.1/2/12/foo-2.10.1.tar.gz"
+    )
+    without = rules_of("text", "https://example.org/latest")
+    assert without.artifact_url(Found("2.0")) == "https://example.org/latest"
 
 
 @pytest.mark.parametrize(
