@@ -23,7 +23,7 @@ from pathlib import Path
 
 from minid.host.apt_sources import load_sources, select_sources, write_lines
 from minid.host.environment import machine_suite
-from tests.support.line import line_folder, wait_for
+from tests.support.line import line_folder
 from tests.support.require import demand_or_skip, require
 from tests.support.users import ROOT
 
@@ -51,7 +51,7 @@ PACKAGES = (
     "xz-utils",
 )
 PLACE = "/opt/minid"  # of minid in the machine
-PROGRAM = f"{PLACE}/bin/minid"
+PROGRAM, PYTHON = f"{PLACE}/bin/minid", f"{PLACE}/bin/python3"
 _TRIM = (
     'cd "$1" && rm -rf usr/share/doc usr/share/locale var/cache/apt/archives/*.deb'
     " var/lib/apt/lists/* etc/machine-id && touch etc/machine-id"
@@ -217,11 +217,11 @@ def install_minid(root: Path) -> None:
     (site / "minid.pth").write_text(f"{PLACE}/src\n")
     program = root / PROGRAM.lstrip("/")
     program.write_text(
-        f"#!{PLACE}/bin/python3\nimport sys\nfrom minid.cli.main import main\nsys.exit(main())\n"
+        f"#!{PYTHON}\nimport sys\nfrom minid.cli.main import main\nsys.exit(main())\n"
     )
     program.chmod(0o755)
     # The service cannot write what Python compiles.
-    _in_tree(root, f"{PLACE}/bin/python3", "-m", "compileall", "-q", PLACE)
+    _in_tree(root, PYTHON, "-m", "compileall", "-q", PLACE)
 
 
 def _in_tree(root: Path, *words: str) -> None:
@@ -258,8 +258,3 @@ def _download(site: Path) -> None:
     argv = [sys.executable, "-m", "pip", "install", "--quiet", f"--target={site}"]
     options = [f"--python-version={minor}", "--only-binary=:all:", "--no-deps"]
     subprocess.run([*argv, *options, *wanted], check=True, capture_output=True)
-
-
-def wait_for_property(machine: Machine, unit: str, name: str, value: str, seconds: float) -> None:
-    """Wait until a unit's property has that value; fails after `seconds`."""
-    wait_for(lambda: machine.show(unit, name) == value, seconds)
