@@ -42,6 +42,11 @@ class Sink:
         """The digest of all that was written."""
         return Digest(self._hash.hexdigest())
 
+    def peek(self) -> Path:
+        """The file with all that was written so far; it has no name in the store yet."""
+        self._file.flush()
+        return self._temporary
+
     def commit(self, expected: Digest | None = None) -> Digest:
         """Give the blob its name; StoreError, with nothing kept, if it is not `expected`."""
         digest = self.digest_so_far()

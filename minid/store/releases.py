@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,6 +32,10 @@ class Releases:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Put all that is written inside on disk in one turn; see `Database.batch`."""
+        return self._database.batch()
 
     def tracks(self) -> dict[str, TrackRow]:
         """What is remembered of every recipe."""
