@@ -13,7 +13,7 @@ from minid.cli.outcomes import Facts, exit_status, print_outcomes
 from minid.cli.words import print_json, printable
 from minid.config import Config
 from minid.daemon.requests import Build, Follow
-from minid.errors import BuildError, MinidError
+from minid.errors import MinidError
 from minid.report import Reporter
 from minid.store.records import Records, RunRow
 
@@ -131,13 +131,23 @@ def _outcome(records: Records, row: Mapping[str, Any], end: Mapping[str, Any]) -
     if image:
         facts |= {key: image[key] for key in ("manifest", "config", "tags", "sizes")}
     if run is not None and facts["status"] == "built":
-        moves = records.publications(limit=1000)
-        moved = [f"{move.target} {move.name}" for move in moves[::-1] if move.run == run.id]
-        facts |= {"moved": moved, "notes": [], "checks": []}
-        facts |= {key: end[key] for key in ("moved", "notes", "checks") if end.get(key)}
+        facts |= {"checks": _checks(end), "moved": _moved(records, run, end)}
+        facts["notes"] = list(end.get("notes") or ())
     if run is not None and facts["status"] in ("failed", "skipped"):
-        facts["error"] = end.get("error") or _error_of(run).as_json()
+        facts["error"] = _error(run, end).as_json()
     return facts
+
+
+def _checks(end: Mapping[str, Any]) -> list[dict[str, object]]:
+    checks: Mapping[str, float] = end.get("checks") or {}
+    return [{"name": name, "seconds": took} for name, took in checks.items()]
+
+
+def _moved(records: Records, run: RunRow, end: Mapping[str, Any]) -> list[str]:
+    if end.get("moved"):
+        return list(end["moved"])
+    moves = records.publications(limit=1000)
+    return [f"{move.target} {move.name}" for move in moves[::-1] if move.run == run.id]
 
 
 def _run_facts(records: Records, run: RunRow) -> Facts:
@@ -153,9 +163,15 @@ def _run_facts(records: Records, run: RunRow) -> Facts:
     }
 
 
-def _error_of(run: RunRow) -> MinidError:
-    """What the record has of the error, where the service told no more."""
-    error = BuildError(run.error or f"{run.recipe}: {run.status}")
-    if run.exit_code:
-        error.exit_code = run.exit_code
+def _error(run: RunRow, end: Mapping[str, Any]) -> MinidError:
+    """Why a run did not end well: as the service told it, else as the records have it."""
+    from minid.daemon.requests import error_of_status
+
+    error = error_of_status(
+        run.exit_code,
+        str(end.get("error") or run.error or f"{run.recipe}: {run.status}"),
+        hint=str(end.get("hint") or ""),
+        log_tail=[str(line) for line in end.get("log_tail") or ()],
+    )
+    error.retryable = bool(end.get("retryable", error.retryable))
     return error

@@ -9,7 +9,7 @@ command line uses it too.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 
 from minid import errors
@@ -50,8 +50,8 @@ class Build:
 class Follow:
     """Progress of runs until all are over. Each answer has `event`, `recipe` and `run`:
     `stage_started` (stage), `stage_finished` (stage, seconds, cached), `log` (line), `note` (text),
-    `fetched` (file, done, total or null), `ended` (status, and as far as known error, notes,
-    checks). A run that is over already is `ended` at once. The last `ended` ends the answers."""
+    `fetched` (file, done, total or null), `ended` (the fields of `daemon.job.Result`; of a run that
+    was over already, at least `status`). The last `ended` ends the answers."""
 
     runs: tuple[int, ...]
 
@@ -255,3 +255,12 @@ def parse_error(value: object) -> MinidError:
     if type(code) is int and 0 < code < 126:
         error.exit_code = code
     return error
+
+
+def error_of_status(
+    exit_code: int, message: str, *, hint: str = "", log_tail: Sequence[str] = ()
+) -> MinidError:
+    """The error of the class that has this exit code; of a code that none has, or 0, MinidError."""
+    classes = [found for found in vars(errors).values() if isinstance(found, type)]
+    named = {found.exit_code: found for found in classes if issubclass(found, MinidError)}
+    return named.get(exit_code, MinidError)(message, hint=hint, log_tail=log_tail)

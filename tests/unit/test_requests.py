@@ -15,6 +15,7 @@ from minid.daemon.requests import (
     Follow,
     Ping,
     Request,
+    error_of_status,
     parse_error,
     parse_request,
     request_line,
@@ -104,3 +105,9 @@ def test_an_error_of_a_later_class_keeps_its_status() -> None:
     assert (got.exit_code, got.message) == (41, "short and stout")
     assert MinidError.exit_code == 1
     assert parse_error({"kind": "BuildError"}).exit_code == BuildError.exit_code
+
+
+def test_a_status_has_its_class() -> None:
+    assert type(error_of_status(20, "broke", log_tail=["x"])) is BuildError
+    assert type(error_of_status(10, "broke")) is ConfigError
+    assert [error_of_status(code, "").exit_code for code in (0, 1, 99)] == [1, 1, 1]
