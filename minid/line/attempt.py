@@ -10,26 +10,32 @@ from minid.formats.digest import Digest, digest_of_json
 from minid.line.planning import Standing
 from minid.recipe import Recipe
 from minid.recipe_graph import references
-from minid.steps.plan import OwnFiles
+from minid.steps.plan import OwnFiles, Plan
 
 _WIDTH = 60
 # Where a recipe lies and where its releases show up shapes nothing.
 _NOT_ATTEMPTED = {"file", "folder", "track"}
 
 
-def attempt_key(standing: Standing, standings: Mapping[str, Standing]) -> str:
+def attempt_key(standing: Standing, standings: Mapping[str, Standing] | None = None) -> str:
     """The key of what a run of the recipe would attempt now; equal keys, equal attempts.
 
     `plan:` and the digest of the plan's inputs; while there is no plan, because an environment has
     yet to be made, `recipe:` and a digest of the recipe, its own files and the keys of what it
-    stands on, which `standings` has.
+    stands on, as far as `standings` has them.
     """
     if standing.plan is not None:
-        return "plan:" + digest_of_json(dict(standing.plan.inputs)).hex
-    recipe = standing.recipe
-    below = {name: attempt_key(standings[name], standings) for name in references(recipe)}
+        return plan_key(standing.plan)
+    recipe, standings = standing.recipe, standings or {}
+    known = (name for name in references(recipe) if name in standings)
+    below = {name: attempt_key(standings[name], standings) for name in known}
     value = {"recipe": _meaning(recipe), "files": _own(standing.files), "below": below}
     return "recipe:" + digest_of_json(value).hex
+
+
+def plan_key(plan: Plan) -> str:
+    """The key of an attempt at a plan."""
+    return "plan:" + digest_of_json(dict(plan.inputs)).hex
 
 
 def _meaning(recipe: Recipe) -> dict[str, object]:

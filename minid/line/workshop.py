@@ -69,11 +69,12 @@ def open_workshop(
     reporter: Reporter | None = None,
     clock: Callable[[], float] = time.time,
     cancel: threading.Event | None = None,
+    role: str = "",
 ) -> Iterator[Workshop]:
     """Take the writer's lock, make what is missing, and clear what a killed minid left.
 
-    What others should build meanwhile is given to them with `lock_fd` and opened there with
-    `open_delegate`.
+    With a `role` (`store.lock`) the records are shared: processes that inherit `lock_fd` may write
+    too, with `open_delegate`.
     """
     reporter = reporter or Silence()
     state = config.paths.state
@@ -82,10 +83,10 @@ def open_workshop(
     def tell(holder: str) -> None:
         reporter.note("minid", f"waiting for another minid (process {holder}) to end")
 
-    with writer_lock(state / "lock", tell):
+    with writer_lock(state / "lock", tell, role) as lock_fd:
         blobs = Blobs(config.paths.store)
         blobs.prepare()
-        records = Records(config.paths.records, writable=True)
+        records = Records(config.paths.records, writable=True, shared=bool(role))
         try:
             recover(config, blobs, records, clock)
             yield Workshop(
@@ -97,6 +98,7 @@ def open_workshop(
                 clock=clock,
                 machine=os.uname().machine,
                 cancel=cancel or threading.Event(),
+                lock_fd=lock_fd,
             )
         finally:
             records.close()
@@ -142,6 +144,13 @@ def clear_part(config: Config, part: str) -> None:
 
     remove_tree(config.paths.jobs / part)
     remove_tree(config.paths.store / "tmp" / part)
+
+
+def clear_killed(config: Config, part: str) -> None:
+    """`clear_part` for a run whose process was killed, and unfinished files of processes that are
+    no more."""
+    clear_part(config, part)
+    _clear_unfinished(config)
 
 
 def recover(config: Config, blobs: Blobs, records: Records, clock: Callable[[], float]) -> None:

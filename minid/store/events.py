@@ -64,6 +64,11 @@ class Events:
         where = "WHERE recipe = ?" if recipe else "WHERE ? = ''"
         return self._select(f"{where} ORDER BY id DESC LIMIT ?", recipe, limit)[::-1]
 
+    def last_of(self, recipe: str, kind: str) -> EventRow | None:
+        """The newest event of that kind about a recipe, or None."""
+        where = "WHERE recipe = ? AND kind = ? ORDER BY id DESC LIMIT 1"
+        return next(iter(self._select(where, recipe, kind)), None)
+
     def _select(self, rest: str, *values: object) -> list[EventRow]:
         sql = f"SELECT id, time, kind, recipe, run, text, detail FROM events {rest}"  # noqa: S608
         return [

@@ -10,8 +10,9 @@ from pathlib import Path
 
 
 @contextmanager
-def writer_lock(path: Path, on_wait: Callable[[str], None], role: str = "") -> Iterator[None]:
-    """Hold the lock file at `path`, waiting for another holder to end.
+def writer_lock(path: Path, on_wait: Callable[[str], None], role: str = "") -> Iterator[int]:
+    """Hold the lock file at `path`, waiting for another holder to end; gives its descriptor, which
+    a child that inherits it holds as well.
 
     `on_wait` is called once with the holder's record when there is one: its process id and, after
     a space, its `role` if it has one. The kernel frees the lock when its holder dies, however it
@@ -27,7 +28,7 @@ def writer_lock(path: Path, on_wait: Callable[[str], None], role: str = "") -> I
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} {role}".strip().encode() + b"\n", 0)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

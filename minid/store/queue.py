@@ -73,8 +73,17 @@ class Queue:
 
     def last_ended(self, recipe: str) -> RunRow | None:
         """The recipe's newest run that is over, or None."""
-        where = f"recipe = ? AND status IN {_ENDED} ORDER BY id DESC LIMIT 1"
-        return next(iter(self._select(where, recipe)), None)
+        return next(iter(self.ended(recipe, 1)), None)
+
+    def ended(self, recipe: str, limit: int = 20) -> list[RunRow]:
+        """The recipe's newest runs that are over, the newest first."""
+        where = f"recipe = ? AND status IN {_ENDED} ORDER BY id DESC LIMIT ?"
+        return self._select(where, recipe, limit)
+
+    def interrupted(self) -> list[RunRow]:
+        """The runs that were interrupted and are the newest of their recipes, the oldest first."""
+        newest = "id = (SELECT max(id) FROM runs AS others WHERE others.recipe = runs.recipe)"
+        return self._select(f"status = 'interrupted' AND {newest} ORDER BY id")
 
     def begin(self, run: int, now: float) -> bool:
         """Mark a queued run as running; False where it no longer waits."""
@@ -89,6 +98,11 @@ class Queue:
     def set_priority(self, run: int, priority: int) -> bool:
         """Move a run that waits; False where it does not wait any more."""
         return self._change("priority = ?", run, "queued", priority)
+
+    def advance(self, run: int, priority: int) -> bool:
+        """Move a run that waits, and have it wait for no time; False where it does not wait any
+        more."""
+        return self._change("priority = ?, not_before = 0", run, "queued", priority)
 
     def set_key(self, run: int, key: str) -> None:
         """Record what a run attempted, once that is known."""
