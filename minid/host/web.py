@@ -56,15 +56,23 @@ class Answer:
 class Web:
     """One session for all requests of the service; closed by `close` or `async with`.
 
-    `inside` are host names that may have loopback or private addresses. Every method raises
+    `inside` are host names that may have loopback or private addresses, `page_timeout_s` is how
+    long a page may take in all. Every method raises
     FetchError, and nothing else, for whatever a server or the network does.
     """
 
-    def __init__(self, limits: Fetching, *, inside: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        limits: Fetching,
+        *,
+        inside: Collection[str] = (),
+        page_timeout_s: float = TOTAL_TIMEOUT_S,
+    ) -> None:
         self._limits = limits
-        self._proxy = parse_proxy(limits.proxy) if limits.proxy else None
+        self._page_timeout_s = page_timeout_s
+        self.proxy = parse_proxy(limits.proxy) if limits.proxy else None
         self.insiders = Insiders(
-            inside, everybody=limits.allow_private, proxied=self._proxy is not None
+            inside, everybody=limits.allow_private, proxied=self.proxy is not None
         )
         self._session: aiohttp.ClientSession | None = None
 
@@ -86,10 +94,10 @@ class Web:
         *,
         headers: Mapping[str, str] = _NO_HEADERS,
         max_bytes: int = MAX_PAGE_BYTES,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        total_timeout_s: float = TOTAL_TIMEOUT_S,
+        timeout_s: float | None = None,
     ) -> Answer:
-        """A page of at most `max_bytes`, decoded, in at most `total_timeout_s` with all redirects.
+        """A page of at most `max_bytes`, decoded, in at most `timeout_s` (the session's
+        `page_timeout_s`) with all redirects.
 
         Any status is an answer, but for redirects, which are followed.
         """
@@ -98,9 +106,9 @@ class Web:
             body = await _read_page(address, response, max_bytes)
             return Answer(response.status, response.headers, body, address.url)
 
-        limit = aiohttp.ClientTimeout(sock_connect=connect_timeout_s)
+        limit = aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT_S)
         return await self._within(
-            total_timeout_s, url, self._follow("GET", url, headers, limit, take)
+            timeout_s or self._page_timeout_s, url, self._follow("GET", url, headers, limit, take)
         )
 
     async def head(self, url: str, *, headers: Mapping[str, str] = _NO_HEADERS) -> Answer:
@@ -111,7 +119,7 @@ class Web:
 
         limit = aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT_S)
         asked = self._follow("HEAD", url, headers, limit, take)
-        return await self._within(TOTAL_TIMEOUT_S, url, asked)
+        return await self._within(self._page_timeout_s, url, asked)
 
     async def fetch(self, url: str, max_bytes: int = MAX_PAGE_BYTES) -> bytes:
         """The bytes of a small file. AbsentError for 404 and 410, StatusError for another status
@@ -209,7 +217,7 @@ class Web:
         """The answer's headers; network trouble of any kind, also later in the body, is told."""
         session = self._session or self._open()
         url = URL(f"{address.scheme}://{address.authority}{address.target}", encoded=True)
-        proxy = self._proxy
+        proxy = self.proxy
         secret: dict[str, str] = {}
         if proxy and proxy.authorization:
             secret["Proxy-Authorization"] = proxy.authorization

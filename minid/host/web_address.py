@@ -33,7 +33,11 @@ class Insiders:
 
     def __contains__(self, host: str) -> bool:
         """Whether inside addresses of that host are fine."""
-        return self._everybody or _plain(host) in self._listed
+        return self._everybody or self.lists(host)
+
+    def lists(self, host: str) -> bool:
+        """Whether the operator lists that very host."""
+        return _plain(host) in self._listed
 
     def judge(self, address: WebAddress) -> None:
         """FetchError where the host, as it is written, is not to be asked."""

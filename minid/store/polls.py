@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -83,16 +83,14 @@ class Polls:
             return None
         return body if stream.eof else None
 
-    def has_body(self, url: str) -> bool:
-        """Whether a body is stored, readable or not."""
-        sql = "SELECT 1 FROM resources WHERE url = ? AND body IS NOT NULL"
-        return bool(self._database.query(sql, (url,)))
-
-    def keep(self, rows: Collection[PollRow], bodies: Mapping[str, bytes | None]) -> None:
-        """Remember what is known of these pages, in one turn of the disk. Pages that are not in
-        `bodies` keep theirs; None drops it."""
-        if not rows:
-            return
+    def keep(
+        self,
+        rows: Iterable[PollRow],
+        bodies: Mapping[str, bytes | None],
+        waits: Iterable[HostWait] = (),
+    ) -> None:
+        """Remember all this in one turn of the disk. Pages that are not in `bodies` keep theirs;
+        None drops it. A wait that is over at 0 is forgotten."""
         states = [(row.url, _state_text(row.state), row.next_poll) for row in rows]
         packed = [
             (zlib.compress(body, 6) if body is not None else None, url)
@@ -106,6 +104,11 @@ class Polls:
                 states,
             )
             connection.executemany("UPDATE resources SET body = ? WHERE url = ?", packed)
+            connection.executemany(
+                "INSERT OR REPLACE INTO hosts (host, wait_until, reason) VALUES (?, ?, ?)",
+                [(wait.host, wait.until, wait.reason) for wait in waits],
+            )
+            connection.execute("DELETE FROM hosts WHERE wait_until <= 0")
 
     def forget(self, urls: Iterable[str]) -> None:
         """Drop pages that nobody asks for any more."""
@@ -121,19 +124,6 @@ class Polls:
             str(host): HostWait(str(host), float(str(until)), str(reason))
             for host, until, reason in rows
         }
-
-    def set_wait(self, wait: HostWait) -> None:
-        """Leave a host alone until then."""
-        with self._database.transaction() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO hosts (host, wait_until, reason) VALUES (?, ?, ?)",
-                (wait.host, wait.until, wait.reason),
-            )
-
-    def end_wait(self, host: str) -> None:
-        """Forget that the host was to be left alone."""
-        with self._database.transaction() as connection:
-            connection.execute("DELETE FROM hosts WHERE host = ?", (host,))
 
 
 _DEFAULTS = asdict(PollState())

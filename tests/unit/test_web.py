@@ -198,7 +198,7 @@ def test_time_is_bounded(site: UpstreamSite) -> None:
     site.put("/hang", hang())
     site.put("/drip", drip())
     for path in ("/hang", "/drip"):
-        error = failure(site.url(path), total_timeout_s=0.1)
+        error = failure(site.url(path), timeout_s=0.1)
         assert "within 0.1 s" in error.message
         assert error.retryable
 

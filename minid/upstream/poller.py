@@ -1,0 +1,351 @@
+"""Asks upstream pages, politely: what is due, one host at a time, with what the server said last.
+
+A resource is a page, however many recipes look at it. Nothing is judged here but whether the bytes
+are such a page at all; what it lists is for its reader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
+
+from minid.config import Tracking
+from minid.errors import MinidError, StoreError
+from minid.host.git_tags import list_tags
+from minid.host.http import StatusError
+from minid.host.web import Answer, Web
+from minid.store.polls import HostWait, PollRow, Polls, PollState
+from minid.upstream import polling
+from minid.upstream.page_bytes import SourceKind
+from minid.upstream.poll_answer import (
+    BLOCKED,
+    Polled,
+    PollResult,
+    host_of,
+    read_answer,
+    read_failure,
+    validators,
+)
+
+BATCH = 100
+BATCH_BYTES = 32 << 20
+GIT_PARALLEL = 4
+_KEPT_S = 30 * 24 * 3600.0
+_AFTER_BREAKER_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceSpec:
+    """A page to ask: `every_s` is the shortest interval that one of its readers asks for, and
+    `newest_at` when its newest release came out (seconds since the epoch), 0 where unknown."""
+
+    kind: SourceKind
+    every_s: float
+    newest_at: float = 0.0
+
+
+@dataclass(slots=True)
+class _Host:
+    """What is known of one host. `free_at` is the end of the gap after its last request."""
+
+    wait: HostWait | None = None
+    free_at: float = 0.0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def ready_at(self) -> float:
+        return max(self.free_at, self.wait.until if self.wait else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page that is asked, where, and whether its host is one of the operator's own."""
+
+    spec: ResourceSpec
+    host: str
+    inside: bool
+
+
+@dataclass(slots=True)
+class _Unsaved:
+    """What is not on disk yet."""
+
+    rows: dict[str, PollRow] = field(default_factory=dict)
+    bodies: dict[str, bytes | None] = field(default_factory=dict)
+    waits: dict[str, HostWait] = field(default_factory=dict)
+
+
+class Poller:
+    """Owns the schedule. `clock` gives seconds since the epoch, `random` numbers from 0 to 1.
+
+    For one event loop and one caller of `poll_due` at a time; `poll` may be called beside it.
+    `sleep` is for the gap before a poll that a person asked for. StoreError passes everywhere.
+    """
+
+    def __init__(
+        self,
+        web: Web,
+        polls: Polls,
+        *,
+        clock: Callable[[], float],
+        random: Callable[[], float],
+        tracking: Tracking,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._web = web
+        self._polls = polls
+        self._clock = clock
+        self._random = random
+        self._tracking = tracking
+        self._sleep = sleep
+        self._pages: dict[str, _Page] = {}
+        self._rows = polls.rows()
+        self._hosts = {name: _Host(wait) for name, wait in polls.waits().items()}
+        self._unsaved = _Unsaved()
+        self._slots = asyncio.Semaphore(tracking.parallel)
+        # Not the loop's own threads: those resolve names, for which nobody should have to wait.
+        self._git = ThreadPoolExecutor(GIT_PARALLEL, "git ls-remote")
+        self._began = False
+
+    def close(self) -> None:
+        """Ask git nothing more; what it was asked ends by itself."""
+        self._git.shutdown(wait=False, cancel_futures=True)
+
+    def set_resources(self, specs: Mapping[str, ResourceSpec]) -> None:
+        """From now on, ask these pages and no others. A new one is due at once; one whose interval
+        became shorter is due within that. What was overdue when minid started is spread."""
+        now = self._clock()
+        before, self._pages = self._pages, {url: self._place(url, specs[url]) for url in specs}
+        overdue = [url for url in specs if url in self._rows and self._rows[url].next_poll <= now]
+        for url, page in self._pages.items():
+            if before.get(url) != page:
+                row = self._rows.get(url) or PollRow(url, PollState(), now)
+                latest = self._latest(page, row, now)
+                self._rows[url] = replace(row, next_poll=min(row.next_poll, latest))
+        if specs and not self._began:
+            self._began = True
+            window_s = polling.spread_window(len(overdue))
+            for url in overdue:
+                later = now + window_s * self._random()
+                self._rows[url] = replace(self._rows[url], next_poll=later)
+        self._forget(now)
+
+    def due(self, now: float) -> list[str]:
+        """The pages to ask now, the longest overdue first; none of a host that is left alone."""
+        ready = {host for host, known in self._hosts.items() if known.ready_at() <= now}
+        found = [
+            (self._rows[url].next_poll, url)
+            for url, page in self._pages.items()
+            if page.host in ready and self._rows[url].next_poll <= now
+        ]
+        return [url for _, url in sorted(found)]
+
+    def next_due(self) -> float | None:
+        """When `poll_due` has something to do; None where there is no page."""
+        return min(
+            (
+                max(self._rows[url].next_poll, self._hosts[page.host].ready_at())
+                for url, page in self._pages.items()
+            ),
+            default=None,
+        )
+
+    def waits(self) -> dict[str, HostWait]:
+        """The hosts that are left alone now, with the reason."""
+        now = self._clock()
+        return {
+            name: host.wait
+            for name, host in self._hosts.items()
+            if host.wait is not None and host.wait.until > now
+        }
+
+    def stored(self, url: str) -> PollResult | None:
+        """The last whole page, without a request; None where there is none. One that cannot be read
+        any more is asked for soon."""
+        row = self._rows.get(url)
+        if row is None or not row.state.whole_at:
+            return None
+        body = self._unsaved.bodies.get(url) or self._polls.body(url)
+        if body is None:
+            self._rows[url] = replace(row, next_poll=self._clock())
+            return None
+        state = row.state
+        return PollResult(url, "not-modified", body, state.content_type, state.final_url)
+
+    async def poll_due(self) -> list[PollResult]:
+        """Ask what is due, up to `BATCH` pages and about `BATCH_BYTES` of them: `next_due` says
+        whether more is. With a gap between requests, each host is asked for one page."""
+        results: list[PollResult] = []
+        chosen: dict[str, list[str]] = {}
+        for url in self.due(self._clock())[: None if self._tracking.gap_s else BATCH]:
+            urls = chosen.setdefault(self._pages[url].host, [])
+            if not urls or not self._tracking.gap_s:
+                urls.append(url)
+            if len(chosen) == BATCH:
+                break
+        try:
+            await _together(self._visit(host, urls, results) for host, urls in chosen.items())
+        finally:
+            self._save()
+        return results
+
+    async def poll(self, url: str, *, force: bool = True) -> PollResult:
+        """Ask one of the set pages now, or without `force` only if it is due. Heeds the gap, and a
+        host that asked to be left alone; one that was blocked is asked again."""
+        page = self._pages[url]
+        host = self._hosts[page.host]
+        async with host.lock:
+            now, wait = self._clock(), host.wait
+            if wait and wait.until > now and not (force and wait.reason.startswith(BLOCKED)):
+                return PollResult(url, "waiting", reason=wait.reason, until=wait.until)
+            due_at = self._rows[url].next_poll
+            if not force and due_at > now:
+                return PollResult(url, "waiting", reason="not due yet", until=due_at)
+            if host.free_at > now:
+                await self._sleep(host.free_at - now)
+            async with self._slots:
+                result = await self._ask(url, page)
+        self._save()
+        return result
+
+    async def _visit(self, name: str, urls: Iterable[str], results: list[PollResult]) -> None:
+        """Ask a host for pages, one after the other, as long as that is welcome."""
+        host = self._hosts[name]
+        async with host.lock, self._slots:
+            for url in urls:
+                page = self._pages.get(url)
+                full = sum(len(result.body) for result in results) > BATCH_BYTES
+                if page is None or full or host.ready_at() > self._clock():
+                    return
+                results.append(await self._ask(url, page))
+
+    async def _ask(self, url: str, page: _Page) -> PollResult:
+        """One poll; the caller holds the host."""
+        row, host = self._rows.get(url), self._hosts[page.host]
+        state = row.state if row else PollState()
+        try:
+            polled = await self._request(url, page.spec.kind, state)
+        except StoreError:
+            raise
+        except MinidError as error:
+            polled = read_failure(url, state, error, self._clock())
+        finally:
+            host.free_at = self._clock() + self._tracking.gap_s
+        self._note(url, page, polled)
+        return polled.result
+
+    async def _request(self, url: str, kind: SourceKind, state: PollState) -> Polled:
+        if kind == "git-tags":
+            answer = await self._list_tags(url)
+            return read_answer(url, kind, state, answer, self._clock())
+        headers = validators(state, self._clock())
+        answer = await self._web.get(url, headers=headers)
+        if answer.status == 304 and (not headers or self._polls.body(url) is None):
+            answer = await self._web.get(url)
+            if answer.status == 304:
+                answer = replace(answer, status=500)
+        return read_answer(url, kind, state, answer, self._clock())
+
+    async def _list_tags(self, url: str) -> Answer:
+        """The tags as a page of lines."""
+        web = self._web
+        try:
+            ask = functools.partial(list_tags, url, web.insiders, proxy=web.proxy)
+            tags = await asyncio.get_running_loop().run_in_executor(self._git, ask)
+        except StatusError as error:
+            return Answer(error.status, {}, b"", url)
+        return Answer(200, {}, "\n".join(tags).encode(), url)
+
+    def _note(self, url: str, page: _Page, polled: Polled) -> None:
+        """Remember what a poll came to, and when the next one is."""
+        now, result = self._clock(), polled.result
+        if result.outcome == "fresh" and not self._holds(url, polled.state.digest):
+            self._unsaved.bodies[url] = result.body
+        row = PollRow(url, polled.state, self._next_poll(page, polled, now))
+        self._rows[url] = self._unsaved.rows[url] = row
+        if polled.wait is not None:
+            self._leave_alone(polled.wait)
+        elif result.outcome != "failed":
+            self._welcome(page.host, now)
+
+    def _holds(self, url: str, digest: str) -> bool:
+        """Whether the stored body is the one of that digest, and can be read."""
+        row = self._rows.get(url)
+        known = row is not None and row.state.digest == digest
+        return known and self._polls.body(url) is not None
+
+    def _leave_alone(self, wait: HostWait) -> None:
+        """Never for a shorter time than it was to be."""
+        host = self._hosts.setdefault(wait.host, _Host())
+        if host.wait is None or host.wait.until < wait.until:
+            host.wait = self._unsaved.waits[wait.host] = wait
+
+    def _welcome(self, name: str, now: float) -> None:
+        """The host has answered: what it was left alone for is over."""
+        wait = self._hosts[name].wait
+        if wait is not None and (wait.until <= now or wait.reason.startswith(BLOCKED)):
+            self._hosts[name].wait = None
+            self._unsaved.waits[name] = HostWait(name, 0.0, "")
+
+    def _next_poll(self, page: _Page, polled: Polled, now: float) -> float:
+        chance, result = self._random(), polled.result
+        if result.outcome == "failed":
+            return now + polling.backoff(polled.state.failures, chance)
+        if result.outcome == "waiting":
+            return result.until
+        if result.outcome == "blocked":
+            return result.until + _AFTER_BREAKER_S * chance
+        interval_s = _interval(page, now)
+        if result.outcome == "gone":
+            interval_s = max(interval_s, polling.MAX_INTERVAL_S)
+        return now + polling.jittered(interval_s, chance)
+
+    def _place(self, url: str, spec: ResourceSpec) -> _Page:
+        host = host_of(url)
+        self._hosts.setdefault(host, _Host())
+        name = urlsplit(f"//{host}").hostname or "" if "//" not in host else ""
+        return _Page(spec, host, self._web.insiders.lists(name))
+
+    def _latest(self, page: _Page, row: PollRow, now: float) -> float:
+        """When a page is due at the latest by its interval as it is now."""
+        if row.state.failures or not row.state.polled_at:
+            return now + 2 * polling.MAX_INTERVAL_S
+        return row.state.polled_at + polling.jittered(_interval(page, now), 1.0)
+
+    def _forget(self, now: float) -> None:
+        """Drop what nobody has asked for in a month."""
+        old = [
+            url
+            for url, row in self._rows.items()
+            if url not in self._pages and row.state.polled_at < now - _KEPT_S
+        ]
+        self._polls.forget(old)
+        for url in old:
+            del self._rows[url]
+
+    def _save(self) -> None:
+        """Put on disk what is not there yet."""
+        unsaved = self._unsaved
+        if unsaved.rows or unsaved.waits:
+            self._polls.keep(unsaved.rows.values(), unsaved.bodies, unsaved.waits.values())
+            self._unsaved = _Unsaved()
+
+
+def _interval(page: _Page, now: float) -> float:
+    spec = page.spec
+    age_s = now - spec.newest_at if spec.newest_at else None
+    return polling.base_interval(spec.every_s, age_s, inside=page.inside)
+
+
+async def _together(visits: Iterable[Awaitable[None]]) -> None:
+    """Run them side by side; where one fails, or this is cancelled, end the others first."""
+    tasks = [asyncio.ensure_future(visit) for visit in visits]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
