@@ -81,6 +81,7 @@ def start_worker(
             stdin=descriptor,
             environ={**environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))},
             pass_fds=pass_fds,
+            with_capabilities=True,
         )
 
 

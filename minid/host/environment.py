@@ -293,7 +293,7 @@ def _remove_any_tree(folder: Path) -> None:
         from minid.host import process
 
         argv = ["unshare", "--user", "--map-root-user", "--map-auto", "rm", "-rf", str(folder)]
-        process.run(argv, timeout_s=300)
+        process.run(argv, timeout_s=300, with_capabilities=True)
 
 
 def _sync_file_system(folder: Path) -> None:

@@ -122,7 +122,7 @@ def _write_direct(pid: int, kind: str, ranges: Sequence[IdRange]) -> None:
 
 def _write_with_helper(pid: int, kind: str, ranges: Sequence[IdRange]) -> None:
     numbers = [str(n) for r in ranges for n in (r.inside, r.outside, r.count)]
-    done = run([f"new{kind}map", str(pid), *numbers], timeout_s=10)
+    done = run([f"new{kind}map", str(pid), *numbers], timeout_s=10, with_capabilities=True)
     if done.status:
         said = done.stderr.decode(errors="replace").strip()
         raise HostError(

@@ -91,7 +91,9 @@ def start_launch(
         request.seek(0)
         argv = [sys.executable, "-I", "-S", "-B", str(_LAUNCH), str(request.fileno())]
         fds = [*(source for source, _ in job.fds), error_fd, request.fileno()]
-        return process.start(argv, stdout=stdout, stderr=stderr, pass_fds=fds)
+        return process.start(
+            argv, stdout=stdout, stderr=stderr, pass_fds=fds, with_capabilities=job.trusted
+        )
 
 
 @dataclass(frozen=True, slots=True)

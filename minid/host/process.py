@@ -13,11 +13,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from minid.errors import HostError
+from minid.host.capabilities import capabilities_withheld
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -72,6 +73,7 @@ def run(
     cwd: Path | None = None,
     pass_fds: Sequence[int] = (),
     max_output: int = 16 << 20,
+    with_capabilities: bool = False,
 ) -> Finished:
     """Run a program to its end and return what it wrote, whatever its status is.
 
@@ -86,6 +88,7 @@ def run(
         environ=environ,
         cwd=cwd,
         pass_fds=pass_fds,
+        with_capabilities=with_capabilities,
     )
     try:
         stdout, stderr = _exchange(child, input_bytes or b"", timeout_s, max_output)
@@ -106,26 +109,29 @@ def start(
     environ: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     pass_fds: Sequence[int] = (),
+    with_capabilities: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start a program for streaming; the caller reads, waits and, to stop it, calls `kill_group`.
 
-    Standard error goes where standard output goes unless `stderr` says otherwise. HostError when
-    the program is missing or cannot be executed.
+    Standard error goes where standard output goes unless `stderr` says otherwise. Capabilities that
+    a service gave minid (see `capabilities`) are passed on only `with_capabilities`: newuidmap
+    needs them, and who starts it. HostError when the program is missing or cannot be executed.
     """
     program = argv[0] if "/" in argv[0] else str(need_program(argv[0]))
     try:
-        return subprocess.Popen(
-            [program, *argv[1:]],
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            env=dict(environ) if environ is not None else clean_environ(),
-            cwd=cwd,
-            pass_fds=tuple(pass_fds),
-            close_fds=True,
-            start_new_session=True,
-            bufsize=0,
-        )
+        with nullcontext() if with_capabilities else capabilities_withheld():
+            return subprocess.Popen(
+                [program, *argv[1:]],
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                env=dict(environ) if environ is not None else clean_environ(),
+                cwd=cwd,
+                pass_fds=tuple(pass_fds),
+                close_fds=True,
+                start_new_session=True,
+                bufsize=0,
+            )
     except OSError as error:
         raise HostError(f"{argv[0]}: expected a program to start, got {error.strerror}") from error
 
