@@ -284,6 +284,9 @@ def test_rejection_ends_a_candidate_and_can_be_taken_back() -> None:
     assert release.kinds == ["release", "rejected"]
     release.take(approve(release.memory, "1.1"))
     assert version_of(release.page("1.0 1.1")) == "1.1"
+    release.take(approve(release.memory, "2.0"))
+    release.take(reject(release.memory, "1.1"))
+    assert (release.memory.approved, release.memory.rejected) == (("2.0",), ("1.1",))
 
 
 def test_news_of_another_version_change_nothing() -> None:

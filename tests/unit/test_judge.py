@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from minid.formats.pattern import compile_pattern
 from minid.upstream.candidate import approve, note_look, note_verdict, reject
+from minid.upstream.judge import judge
 from minid.upstream.values import Found, Verdict
 from tests.support.upstream import SITE, Upstream, make_rules, reasons, version_of
 
@@ -174,6 +176,14 @@ def test_situation_15_an_edge_that_answers_with_the_past() -> None:
     assert upstream.kinds == ["stale-source", "stale-source"]
 
 
+def test_situation_15_what_does_not_count_makes_no_page_new() -> None:
+    upstream = Upstream("1.3")
+    upstream.page("1.1 1.2 1.3")
+    upstream.take(reject(upstream.memory, "1.4"))
+    for newer in ("20160708", "1.4", "9.0", "1.5-rc1"):
+        assert upstream.page(f"1.1 1.2 {newer}").note.startswith("suspect: it lists 1.2 at most")
+
+
 def test_situation_26_a_release_that_is_taken_back() -> None:
     upstream = Upstream("1.0")
     assert version_of(upstream.page("1.0 1.1")) == "1.1"
@@ -254,8 +264,6 @@ def test_a_rejected_release_that_was_accepted_gives_way() -> None:
 
 
 def test_the_recipe_rejects_versions_and_patterns() -> None:
-    from minid.formats.pattern import compile_pattern
-
     patterns = (compile_pattern(r"2\..*"),)
     rules = make_rules(rejects=frozenset({"1.1.0"}), reject_patterns=patterns)
     looked = Upstream("1.0", rules).page("1.0 1.1.0 1.0.5 2.1")
@@ -264,6 +272,15 @@ def test_the_recipe_rejects_versions_and_patterns() -> None:
         "2.1": r"rejected by the recipe: 2\..*",
         "1.1.0": "rejected by the recipe",
     }
+
+
+def test_a_candidate_that_the_recipe_rejects_is_not_withdrawn() -> None:
+    upstream = Upstream("1.0")
+    upstream.page("1.0 1.1")
+    upstream.rules = make_rules(rejects=frozenset({"1.1"}))
+    assert upstream.page("1.0 1.1").candidate is None
+    assert upstream.memory.candidate is None
+    assert upstream.kinds == ["release"]
 
 
 def test_jumps_need_approval() -> None:
@@ -313,8 +330,6 @@ def test_texts_that_are_no_versions_are_dropped() -> None:
     upstream = Upstream("1.0")
     bad = ["../../etc/passwd", "1.1 ; rm -rf", "2." + "1" * 80, "1.5\udc80", ""]
     found = [Found(version, f"{SITE}/x.tar.gz") for version in [*bad, "1.0"]]
-    from minid.upstream.judge import judge
-
     looked = judge(upstream.rules, "1.0", upstream.memory, found, upstream.now)
     assert looked.candidate is None
     assert set(reasons(looked).values()) == {"no version"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from minid.upstream.candidate import approve
 from tests.support.upstream import Upstream, make_rules, version_of
 
 MANY = [f"1.{number}" for number in range(300)]
@@ -43,6 +44,23 @@ def test_situation_18_the_third_page_in_a_row_is_an_alert() -> None:
     upstream.page("1.0")
     upstream.page("")
     assert upstream.kinds == ["suspect", "believed"]
+    upstream.page("")
+    upstream.page("")
+    upstream.page("1.0")
+    assert upstream.kinds == ["suspect", "believed"] * 2
+
+
+def test_a_page_is_suspect_since_its_first_look() -> None:
+    upstream = Upstream("1.0")
+    upstream.page("1.0")
+    upstream.wait(1)
+    first = upstream.now
+    for _ in range(2):
+        upstream.page("")
+        assert upstream.memory.suspect_since == first
+        upstream.wait(1)
+    upstream.page("1.0")
+    assert (upstream.memory.suspect_since, upstream.memory.suspect_reason) == (0.0, "")
 
 
 def test_situation_19_a_message_with_a_version_in_it() -> None:
@@ -100,8 +118,6 @@ def test_a_first_page_need_not_list_the_current_version() -> None:
 
 
 def test_an_approved_version_makes_a_page_known() -> None:
-    from minid.upstream.candidate import approve
-
     upstream = Upstream("1.0")
     upstream.page("0.9 1.0")
     assert not upstream.page("2.0 2.1").believed
