@@ -12,7 +12,7 @@ from pathlib import Path
 from minid.errors import FetchError, HostError
 from minid.formats.url import WebAddress, parse_web_address, shown
 from minid.host.http import status_error
-from minid.host.process import Finished, clean_environ, run
+from minid.host.process import Finished, clean_environ, find_program, need_program, run
 from minid.host.web_address import Insiders
 from minid.host.web_connection import Proxy, resolve
 
@@ -20,6 +20,9 @@ MAX_OUTPUT = 8 << 20
 TIMEOUT_S = 30.0
 _PREFIX = b"refs/tags/"
 _STATUS = re.compile(rb"returned error: ([45]\d\d)\b")
+_ABSENT = re.compile(rb"^fatal: repository '.*' not found$", re.MULTILINE)
+# git keeps a whole answer in memory, however long it is.
+_MAX_MEMORY = 512 << 20
 
 
 def list_tags(
@@ -33,7 +36,7 @@ def list_tags(
     address = parse_web_address(url)
     insiders.judge(address)
     pinned = _pin(address, insiders)
-    argv = ls_remote_argv(address, pinned, proxy)
+    argv = [*_limit_argv(), *ls_remote_argv(address, pinned, proxy)]
     try:
         done = run(
             argv, timeout_s=timeout_s, environ=_environ(), cwd=Path("/"), max_output=MAX_OUTPUT
@@ -42,10 +45,9 @@ def list_tags(
         if error.message.startswith("git: expected on PATH"):
             raise
         raise FetchError(f"{shown(url)}: {error.message}") from error
-    status = _STATUS.search(done.stderr)
-    if done.status != 0 and status is not None:
-        raise status_error(shown(url), int(status[1]), None)
     if done.status != 0:
+        if status := _status(done.stderr):
+            raise status_error(shown(url), status, None)
         raise FetchError(f"{shown(url)}: expected a git repository, got {_reason(done)}")
     return parse_tags(done.stdout)
 
@@ -100,6 +102,13 @@ def _pin(address: WebAddress, insiders: Insiders) -> str:
     return f"{address.host}:{address.port}:{words}"
 
 
+def _limit_argv() -> list[str]:
+    """The program before the program that keeps its memory small, where there is one."""
+    need_program("git")
+    found = find_program("prlimit")
+    return [str(found), f"--as={_MAX_MEMORY}", "--"] if found else []
+
+
 def _environ() -> dict[str, str]:
     return clean_environ() | {
         "HOME": "/nonexistent",
@@ -111,6 +120,12 @@ def _environ() -> dict[str, str]:
         "GIT_ALLOW_PROTOCOL": "http:https",
         "GIT_CEILING_DIRECTORIES": "/",
     }
+
+
+def _status(stderr: bytes) -> int:
+    """The HTTP status that git tells of, or 0."""
+    found = _STATUS.search(stderr)
+    return int(found[1]) if found else 404 if _ABSENT.search(stderr) else 0
 
 
 def _reason(done: Finished) -> str:
