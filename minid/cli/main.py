@@ -15,6 +15,7 @@ from minid.errors import HostError, MinidError
 COMMANDS = {
     "build": "bring recipes up to date: fetch, compile, pack, test, tag",
     "cancel": "end runs that wait or run",
+    "daemon": "keep images in step with recipes and upstreams, until told to stop",
     "doctor": "say what this machine lacks, and how to mend it",
     "drain": "start no run any more, and wait until none runs",
     "events": "show what happened, or follow what happens",

@@ -162,9 +162,13 @@ class Foreman:
         """Start runs again."""
         self._set_mode("")
 
+    def start_draining(self) -> None:
+        """As `pause`, and say that it is for the runs under way to end (see `wait_idle`)."""
+        self._set_mode(DRAINING)
+
     async def drain(self) -> None:
         """Start nothing until `resume`, also after a restart; returns when nothing runs."""
-        self._set_mode(DRAINING)
+        self.start_draining()
         await self.wait_idle()
 
     async def wait_idle(self) -> None:

@@ -128,6 +128,14 @@ class Pin:
     version: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unpin:
+    """Let a recipe be what its file says, and follow its upstream again. One answer: `{"recipe",
+    "version", "text"}`."""
+
+    recipe: str
+
+
 Request = (
     Ping
     | Status
@@ -143,12 +151,13 @@ Request = (
     | Approve
     | Reject
     | Pin
+    | Unpin
 )
 REQUESTS: Mapping[str, type[Request]] = {
     made.__name__.lower(): made
     for made in (
         *(Ping, Status, Build, Follow, Cancel, Next, Pause, Resume, Drain, Reload, Check),
-        *(Approve, Reject, Pin),
+        *(Approve, Reject, Pin, Unpin),
     )
 }
 # Their asker only watches: the work goes on when it hangs up, the answers need not.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from minid.config import Tracking
 from minid.errors import FetchError, MinidError, UsageError
@@ -38,6 +38,7 @@ OnMove = Callable[[str, Lock], None]
 # Archives that are fetched side by side; pages are asked beside them.
 _LOOKS = 4
 _FEW = 50
+_ATTENTION = ("held", "suspect")
 
 
 class Tracker:
@@ -161,6 +162,19 @@ class Tracker:
             now = self._tracked.get(name, tracked)
             decisions.append(decide(now, failures.get(now.rules.url, ""), _look_due(now)))
         return decisions
+
+    def summary(self) -> dict[str, object]:
+        """Figures for `minid status`: how many upstreams are followed, which of them a person
+        should look at and why, and which hosts are left alone until when."""
+        decisions = self.decisions()
+        waits = self._poller.waits().values()
+        return {
+            "followed": sum(item.decision != "untracked" for item in decisions),
+            "attention": {
+                item.recipe: item.note for item in decisions if item.decision in _ATTENTION
+            },
+            "hosts": [asdict(wait) for wait in waits],
+        }
 
     def decisions(self) -> list[Decision]:
         """Where every upstream stands, without asking any."""

@@ -1,0 +1,176 @@
+"""The service: keeps the images in step with the folder of recipes and with their upstreams.
+
+Everything happens on one event loop: what changed in the folder, runs that ended, releases that
+were taken and what people ask for become runs of the queue. The rooms do the work; this joins them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from minid.config import Config
+from minid.daemon.catalogue import Catalogue, Change
+from minid.daemon.foreman import Foreman
+from minid.daemon.job import Result
+from minid.errors import MinidError
+from minid.line.planning import Standing, assess, recipe_order
+from minid.recipe_lock import Lock
+from minid.store.blobs import Blobs
+from minid.store.events import EventRow, Events
+from minid.store.queue import Queue
+from minid.store.records import Records, RunRow
+from minid.store.releases import Releases
+
+# The priority of what a person wants before all others.
+FIRST = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the service works with, opened once: the store, and who is told what happened."""
+
+    blobs: Blobs
+    records: Records
+    queue: Queue
+    events: Events
+    releases: Releases
+    clock: Callable[[], float]
+    heard: Callable[[EventRow], None]
+
+    def tell(
+        self,
+        kind: str,
+        text: str,
+        *,
+        recipe: str = "",
+        run: int | None = None,
+        detail: Mapping[str, str] | None = None,
+    ) -> None:
+        """Record an event, and pass it on to the log and to notifications."""
+        row = self.events.add(kind, text, self.clock(), recipe=recipe, run=run, detail=detail)
+        self.heard(row)
+
+
+class Service:
+    """Recipes in, runs out. `start` first; then its methods, on the event loop's thread alone."""
+
+    def __init__(self, config: Config, desk: Desk, foreman: Foreman) -> None:
+        self.config = config
+        self.desk = desk
+        self.foreman = foreman
+        self.catalogue = Catalogue(config, desk.releases.locks(), clock=desk.clock)
+        self.catalogue_changed: Callable[[], None] = lambda: None
+        foreman.recipes = lambda: self.catalogue.recipes
+        foreman.heard = desk.heard
+        foreman.ended.append(self.run_ended)
+
+    def start(self) -> None:
+        """Read the folder, and queue all that is not up to date."""
+        change = self.catalogue.scan()
+        self._tell_problems(change)
+        self.plan(self.catalogue.recipes)
+
+    def folder_changed(self, names: frozenset[str] | None) -> None:
+        """Recipes may have changed, or, with None, any of them."""
+        change = self.catalogue.scan() if names is None else self.catalogue.update(names)
+        self._take(change)
+
+    def moved(self, name: str, lock: Lock | None) -> None:
+        """A recipe was moved to another release, or back to its file's."""
+        self.desk.releases.set_lock(name, lock, self.desk.clock())
+        self._take(self.catalogue.set_lock(name, lock))
+
+    def run_ended(self, row: RunRow, _result: Result) -> None:
+        """A run is over: what stands on its recipe may now be built, or is to be built anew."""
+        if row.status == "ok":
+            self.plan([row.recipe])
+
+    def configure(self, config: Config) -> None:
+        """Work with another configuration from now on; running builds keep theirs."""
+        self.config = config
+        self.foreman.configure(config)
+        self.catalogue = Catalogue(config, self.desk.releases.locks(), clock=self.desk.clock)
+        self.start()
+        self.catalogue_changed()
+
+    def plan(self, names: Iterable[str]) -> None:
+        """Queue these recipes and those that stand on them, where they are not up to date and are
+        not as they were when their last attempt failed."""
+        affected = [name for name in self.catalogue.affected(names) if self.catalogue.sound(name)]
+        standings = self._assess(affected)
+        with self.desk.records.database.batch():
+            for name in affected:
+                if name in standings:
+                    self.foreman.submit(standings[name], standings=standings)
+
+    def ask(
+        self, names: Collection[str], *, forced: bool = False, first: bool = False
+    ) -> dict[str, int | None]:
+        """Queue what a person asks for: these recipes and all they stand on, in order of building.
+
+        The run of each, or None where it is up to date. What failed is tried again. `forced` runs
+        every stage of the named ones, `first` puts them before all others. RecipeError where one of
+        them cannot be read.
+        """
+        standings = self._assess_together(list(names))
+        with self.desk.records.database.batch():
+            return {
+                name: self.foreman.submit(
+                    standing,
+                    standings=standings,
+                    asked=True,
+                    forced=forced and name in names,
+                    priority=FIRST if first else 0,
+                )
+                for name, standing in standings.items()
+            }
+
+    def manifest(self, name: str) -> str:
+        """The digest of the recipe's image that is up to date, empty where there is none."""
+        standing = self._assess_together([name])[name]
+        return str(standing.image.manifest) if standing.image else ""
+
+    def _assess(self, names: Iterable[str]) -> dict[str, Standing]:
+        """How these recipes and all they stand on stand; one that cannot be read is told and left
+        out, with what stands on it."""
+        wanted = list(names)
+        try:
+            return self._assess_together(wanted)
+        except MinidError:
+            found: dict[str, Standing] = {}
+            for name in wanted:
+                try:
+                    found |= self._assess_together([name])
+                except MinidError as error:
+                    self.desk.tell("broken", str(error), recipe=name)
+            return found
+
+    def _assess_together(self, names: list[str]) -> dict[str, Standing]:
+        return assess(
+            recipe_order(self.catalogue.recipes, names),
+            self.catalogue.recipes,
+            config=self.config,
+            blobs=self.desk.blobs,
+            records=self.desk.records,
+            machine=os.uname().machine,
+        )
+
+    def _take(self, change: Change) -> None:
+        if not change:
+            return
+        self._tell_problems(change)
+        for name in change.removed:
+            self.desk.tell("removed", "the recipe's file is gone; its images stay", recipe=name)
+            self.foreman.forget(name)
+        self.plan({*change.changed, *change.mended})
+        self.catalogue_changed()
+
+    def _tell_problems(self, change: Change) -> None:
+        for name in change.broken:
+            text = self.catalogue.problems.get(name, "")
+            self.desk.tell("broken", text, recipe=name)
+            self.foreman.forget(name)
+        for name in change.mended:
+            self.desk.tell("mended", "the recipe can be read again", recipe=name)

@@ -1,0 +1,93 @@
+"""The tracker in the service: its network, its turn on the event loop, and what it moves."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import suppress
+
+from minid.config import Config
+from minid.daemon.service import Desk, Service
+from minid.host.web import Web
+from minid.store.polls import Polls
+from minid.upstream.archives import Archives
+from minid.upstream.poller import Poller
+from minid.upstream.tracker import Tracker
+from minid.upstream.values import Event
+
+_SLEEP_S = 300.0
+_AFTER_FAULT_S = 60.0
+_LEAST_S = 0.02
+
+
+class Upstreams:
+    """Follows the upstreams of a service's recipes as long as it is open. An asynchronous context
+    manager; `on_fault` is told what nobody expected, and the tracker goes on a minute later."""
+
+    def __init__(
+        self,
+        config: Config,
+        desk: Desk,
+        service: Service,
+        on_fault: Callable[[BaseException], None],
+    ) -> None:
+        self._config = config
+        self._clock = desk.clock
+        self._desk = desk
+        self._service = service
+        self._on_fault = on_fault
+        self._changed = asyncio.Event()
+        self._web = Web(config.fetch, inside=config.track.inside)
+        poller = Poller(
+            self._web,
+            Polls(desk.records.database),
+            clock=desk.clock,
+            random=random.random,
+            tracking=config.track,
+        )
+        self.tracker = Tracker(
+            poller,
+            Archives(self._web, desk.blobs),
+            desk.releases,
+            tracking=config.track,
+            clock=desk.clock,
+            on_event=self._tell,
+            on_move=service.moved,
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Upstreams:
+        self.recipes_changed()
+        if self._config.track.enabled:
+            self._task = asyncio.create_task(self._run(), name="upstreams")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await self.tracker.close()
+        await self._web.close()
+
+    def recipes_changed(self) -> None:
+        """Follow the recipes as they are now; one that is broken waits until it is mended."""
+        self.tracker.set_recipes(self._service.catalogue.recipes)
+        self._changed.set()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.tracker.run_due()
+                due = self.tracker.next_due()
+                wait_s = _SLEEP_S if due is None else due - self._clock()
+            except Exception as error:  # one page's surprise must not end the tracking of all
+                self._on_fault(error)
+                wait_s = _AFTER_FAULT_S
+            with suppress(TimeoutError):
+                self._changed.clear()
+                await asyncio.wait_for(self._changed.wait(), min(max(wait_s, _LEAST_S), _SLEEP_S))
+
+    def _tell(self, recipe: str, event: Event) -> None:
+        self._desk.tell(event.kind, event.text, recipe=recipe, detail=dict(event.detail))
