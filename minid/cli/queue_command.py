@@ -10,7 +10,7 @@ from typing import Any
 
 from minid.cli.daemon_client import find_daemon
 from minid.cli.folder import add_json_option, load_folder_config
-from minid.cli.words import fit_table, print_json
+from minid.cli.words import fit_table, format_size, print_json
 from minid.config import Config
 from minid.daemon.requests import Status
 
@@ -92,8 +92,17 @@ def progress_text(row: Mapping[str, Any], now: float) -> str:
     if end is not None:
         left = float(end) - now
         text += f", about {_whole(left)} left" if left >= 0.5 else ", longer than last time"
-    line = str(row.get("line") or "")
+    line = _fetched_text(row) or str(row.get("line") or "")
     return f"{text}: {line}" if line else text
+
+
+def _fetched_text(row: Mapping[str, Any]) -> str:
+    """How far a download is: `fetched` is `[file, done, total]`, the total null if unknown."""
+    fetched = row.get("fetched")
+    if row.get("stage") != "fetch" or not isinstance(fetched, list) or len(fetched) != 3:
+        return ""
+    name, done, total = fetched
+    return f"{name}: {format_size(done)}" + (f" of {format_size(total)}" if total else "")
 
 
 def _whole(value: float) -> str:
