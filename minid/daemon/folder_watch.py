@@ -121,13 +121,15 @@ class FolderWatch:
     # The watch's own thread.
 
     def _run(self) -> None:
+        reason = "an error of minid's own ended it"
         try:
             while self._wait():
                 self._turn(time.monotonic())
                 self._tell()
+            reason = ""
         finally:
             self._end_events()
-            self._set_state("stopped", "")
+            self._set_state("stopped", reason)
 
     def _wait(self) -> bool:
         with self._wake:

@@ -19,6 +19,7 @@ from minid.line.planning import (
     assess,
     check_recipe,
     environment_packages,
+    iterate_standings,
     recipe_order,
 )
 from minid.model import Image
@@ -287,3 +288,28 @@ def test_an_environment_that_is_not_made_yet(desk: Desk) -> None:
     for name in ("low", "web"):
         standing = desk.stand(name, **config)
         assert (standing.plan, standing.current, standing.changes) == (None, False, ())
+
+
+def test_standings_one_after_the_other_are_those_of_all(desk: Desk) -> None:
+    desk.put(recipe("low"), recipe("lib", "library"), recipe("web", "image", "low", "lib"))
+    desk.finish("low")
+    order = recipe_order(desk.recipes, ["web"])
+    words: dict[str, Any] = {
+        "config": desk.config,
+        "blobs": desk.blobs,
+        "records": desk.records,
+        "machine": "x86_64",
+    }
+    found = list(iterate_standings(order, desk.recipes, **words))
+    assert [standing.recipe.name for standing in found] == list(order)
+    assert {item.recipe.name: item for item in found} == assess(order, desk.recipes, **words)
+    assert [standing.current for standing in found] == [False, True, False]
+
+
+def test_an_order_of_many_that_stand_on_each_other() -> None:
+    names = [f"r{number:04}" for number in range(1500)]
+    recipes = {
+        name: recipe(name, "library", "", *below)
+        for name, below in zip(names, [[], *([name] for name in names)], strict=False)
+    }
+    assert recipe_order(recipes, [names[-1]]) == tuple(names)

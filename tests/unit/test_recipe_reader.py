@@ -28,7 +28,7 @@ from minid.recipe import (
     User,
     tag_names,
 )
-from minid.recipe_graph import check_together, references
+from minid.recipe_graph import check_together, find_cycles, reaches_itself, references
 from minid.recipe_reader import load_recipe, load_recipes, parse_recipe, recipe_problems
 from minid.recipe_tables import RECIPE
 
@@ -628,6 +628,22 @@ def test_a_broken_recipe_is_not_missing() -> None:
     }
     assert len(check_together(recipes)) == 2
     assert check_together(recipes, broken={"b", "d"}) == ()
+
+
+def test_who_stands_on_itself() -> None:
+    needs = {"a": ["b"], "b": ["c"], "c": ["a"], "self": ["self"], "on": ["a"], "off": ["gone"]}
+    recipes = {name: parse(needing(*below), name) for name, below in needs.items()}
+    assert [name for name in recipes if reaches_itself(name, recipes)] == ["a", "b", "c", "self"]
+    assert not reaches_itself("nobody", recipes)
+    assert sorted(find_cycles(recipes)) == [("a", "b", "c"), ("self",)]
+
+
+def test_among_very_many_recipes_no_name_is_guessed() -> None:
+    recipes = {"zlib": parse(LIBRARY, "zlib"), "app": parse(needing("zlip"), "app")}
+    assert [found.suggestion for found in check_together(recipes)] == ["zlib"]
+    made = parse(LIBRARY)
+    recipes |= {f"r{number}": made for number in range(1000)}
+    assert [found.suggestion for found in check_together(recipes)] == [""]
 
 
 def test_cycles_are_found_each_once() -> None:
