@@ -85,8 +85,8 @@ def describe_changes(standing: Standing, before: Mapping[str, str]) -> tuple[str
 
 
 def _short(value: str | None) -> str:
-    if value is None or value == "":
-        return "nothing"
+    if not value:
+        return "nothing" if value is None else "empty"
     if len(value) >= 64 and " " not in value and "[" not in value:  # a digest
         return value.removeprefix("sha256:")[:12]
     return value if len(value) <= _WIDTH else value[: _WIDTH - 1] + "…"
