@@ -134,8 +134,7 @@ def test_build_and_check_under_the_unit(machine: Machine) -> None:
     add(machine, "bare", BARE_FILES)
     under_unit(machine, "minid-build", PROGRAM, "build", "bare")
     assert {"bare:1.0.0", "bare:latest"} <= tags(machine).keys()
-    owners = {path.lstat().st_uid for path in machine.path("/var/lib/minid/store").rglob("*")}
-    assert owners == {int(machine.call("id", "-u", "minid"))}
+    assert owners(machine) == {int(machine.call("id", "-u", "minid"))}
 
 
 def test_debian_environment_under_the_unit(machine: Machine) -> None:
@@ -177,6 +176,11 @@ def test_group_of_its_own_for_builds(machine: Machine) -> None:
     assert "0::/system.slice/minid-group.service/supervisor\n" in said
 
 
+def owners(machine: Machine) -> set[int]:
+    """Whose the files of the store are."""
+    return {path.lstat().st_uid for path in machine.path("/var/lib/minid/store").rglob("*")}
+
+
 def journal(machine: Machine, *matches: str) -> list[dict[str, str]]:
     said = machine.call("journalctl", "--all", "--output=json", "--no-pager", *matches)
     return [json.loads(line) for line in said.splitlines()]
@@ -216,14 +220,18 @@ def test_ready_and_status_are_seen(service: Machine) -> None:
     wait_for(lambda: service.show("minid", "StatusText"))
     assert service.show("minid", "NotifyAccess") == "main"
     assert service.call("systemctl", "is-enabled", "minid").strip() == "enabled"
-    assert service.path("/run/minid/minid.sock").is_socket()
+    service.call("test", "-S", "/run/minid/minid.sock")
 
 
 @needs_daemon
 def test_recipe_dropped_in_becomes_an_image(service: Machine) -> None:
     add(service, "dropped", GROUND_FILES)
     wait_for(lambda: "dropped:latest" in tags(service), 60)
-    assert journal(service, "MINID_RECIPE=dropped", "_SYSTEMD_UNIT=minid.service")
+    assert owners(service) == {int(service.call("id", "-u", "minid"))}
+    entries = journal(service, "MINID_RECIPE=dropped", "_SYSTEMD_UNIT=minid.service")
+    assert {entry["_UID"] for entry in entries} == {service.call("id", "-u", "minid").strip()}
+    assert any(entry.get("MINID_RUN", "").isdigit() for entry in entries)
+    assert any(entry.get("MINID_STAGE") == "compile" for entry in entries)
 
 
 @needs_daemon
@@ -234,6 +242,7 @@ def test_reload(service: Machine) -> None:
     file.write_text(CONFIG + "\n[build]\njobs = 'many'\n")
     refused = service.run("systemctl", "reload", "minid")
     assert refused.returncode != 0
+    assert any("jobs" in entry["MESSAGE"] for entry in journal(service, "--unit=minid"))
     assert service.show("minid", "ActiveState") == "active"
     # The old configuration goes on working, in the same process.
     add(service, "reloaded", GROUND_FILES)
