@@ -11,9 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from minid.config import Config, EnvironmentSpec, Paths
+from minid.daemon.catalogue import Catalogue
 from minid.daemon.folder_watch import FolderWatch
 from tests.support.require import require
 
@@ -293,6 +296,8 @@ def test_a_linked_folder_and_a_link_that_moves_on(tmp_path: Path) -> None:
 CHILD = """
 import os, sys, time
 from pathlib import Path
+from minid.config import Config, EnvironmentSpec, Paths
+from minid.daemon.catalogue import Catalogue
 from minid.daemon.folder_watch import FolderWatch
 
 heard = lambda names: print("everything" if names is None else sorted(names), flush=True)
@@ -434,3 +439,58 @@ def test_no_thread_and_no_descriptor_is_left(folder: Path) -> None:
             (folder / "a.toml").write_text("x")
             ear.wait_for(lambda heard=ear: bool(heard.news))  # type: ignore[misc]
     assert (threading.active_count(), descriptors()) == before
+
+
+def make_change(folder: Path, random: Random, number: int) -> None:
+    """What happens to one of forty recipes: written, broken, patched, renamed, deleted."""
+    name = f"r{random.randrange(40)}"
+    file = folder / f"{name}.toml"
+    source = f'[source]\nversion = "{number}"\nurl = "https://x.test/x"\nsha256 = "{"0" * 64}"\n'
+    text = source + '[build]\nsteps = ["make"]\n'
+    match random.randrange(6):
+        case 0:
+            file.write_text(text[: random.randrange(len(text))])
+        case 1:
+            file.unlink(missing_ok=True)
+        case 2:
+            (folder / name).mkdir(exist_ok=True)
+            (folder / name / "a.patch").write_text(str(number))
+        case 3:
+            file.write_text(source + f'patches = ["a.patch"]\n{text[len(source) :]}')
+        case 4:
+            (folder / f".{name}.new").write_text(text)
+            (folder / f".{name}.new").rename(file)
+        case _:
+            file.write_text(text)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_after_a_storm_the_catalogue_is_what_the_folder_is(folder: Path, seed: int) -> None:
+    config = Config(
+        file=None,
+        paths=Paths(recipes=folder, state=folder.parent / "state"),
+        environments=(EnvironmentSpec("debian", "host"),),
+    )
+    catalogue = Catalogue(config)
+    random = Random(seed)
+
+    def follow(names: frozenset[str] | None) -> None:
+        if names is None:
+            catalogue.scan()
+        else:
+            catalogue.update(names)
+
+    with FolderWatch(folder, follow):
+        catalogue.scan()
+        for number in range(250):
+            make_change(folder, random, number)
+            (folder / f".r{number % 40}.toml.swp").write_text(str(number))
+            time.sleep(0.006)
+        time.sleep(QUIET_S)
+    fresh = Catalogue(config)
+    fresh.scan()
+    assert len(fresh.recipes) > 5
+    assert len(fresh.problems) > 0
+    assert dict(catalogue.recipes) == dict(fresh.recipes)
+    assert dict(catalogue.problems) == dict(fresh.problems)
+    assert not catalogue.scan().changed  # no patch was missed
