@@ -24,6 +24,15 @@ class Lock:
     of_sha256: Digest
     pinned: bool = False
 
+    def as_json(self, recipe: str) -> dict[str, str]:
+        """Where that recipe was moved to, as JSON values."""
+        return {
+            "recipe": recipe,
+            "version": self.version,
+            "url": self.url,
+            "sha256": str(self.sha256),
+        }
+
 
 def apply_lock(recipe: Recipe, lock: Lock | None) -> Recipe:
     """The recipe as it is to be built: its file's source, or the release it was moved to.

@@ -13,8 +13,10 @@ from minid.errors import HostError, MinidError
 # Name → what it does. The module of the same name (`_` for `-`) has `configure_parser` and
 # `execute`; only the one that is asked for is imported, so that the command line starts fast.
 COMMANDS = {
+    "approve": "take a release that waits for a person, or was refused",
     "build": "bring recipes up to date: fetch, compile, pack, test, tag",
     "cancel": "end runs that wait or run",
+    "check": "ask upstreams now, and say what was decided and why",
     "daemon": "keep images in step with recipes and upstreams, until told to stop",
     "doctor": "say what this machine lacks, and how to mend it",
     "drain": "start no run any more, and wait until none runs",
@@ -30,7 +32,9 @@ COMMANDS = {
     "logs": "show the log of a recipe's last run, or follow it",
     "new": "draft a recipe from a source archive",
     "pause": "start no run until resumed",
+    "pin": "keep a recipe at a release, in the record or in its file",
     "queue": "show the runs that wait and run, and what for",
+    "reject": "never take a release",
     "reload": "have the service read config.toml and the recipes again",
     "resume": "start runs again after a pause",
     "schema": "print the JSON Schema of recipes, for editors",

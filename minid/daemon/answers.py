@@ -15,7 +15,6 @@ from minid.daemon.requests import Request
 from minid.daemon.service import Service
 from minid.errors import MinidError, RecipeError, UsageError
 from minid.line.planning import recipe_order
-from minid.recipe_lock import Lock
 from minid.upstream.tracker import Tracker
 from minid.upstream.tracking import Decision
 
@@ -75,10 +74,10 @@ class Answers:
             case requests.Check():
                 names = request.names or tuple(self._service.catalogue.recipes)
                 for decision in await self._tracker().check(names):
-                    yield decision_json(decision)
+                    yield decision.as_json()
             case requests.Approve():
                 decision = await self._tracker().approve(request.recipe, request.version)
-                yield _told(decision, request.version)
+                yield _told(decision)
             case requests.Reject():
                 yield self._reject(request)
             case requests.Pin():
@@ -215,7 +214,7 @@ class Answers:
         lock = self._service.desk.releases.locks().get(name)
         if lock is not None and lock.version == version:
             self._service.moved(name, None)
-        return _told(decision, version)
+        return _told(decision)
 
     async def _pin(self, request: requests.Pin) -> Answer:
         lock, verdict = await self._tracker().find_release(request.recipe, request.version)
@@ -223,27 +222,18 @@ class Answers:
         self._service.desk.tell(
             "pinned", f"pinned to {lock.version}: {verdict.reason}", recipe=request.recipe
         )
-        return {**lock_json(request.recipe, lock), "text": verdict.reason}
+        self._tracker().set_pinned(request.recipe, pinned=True)
+        return {**lock.as_json(request.recipe), "text": verdict.reason}
 
     def _unpin(self, name: str) -> Answer:
         lock = self._service.desk.releases.locks().get(name)
         self._service.moved(name, None)
+        self._tracker().set_pinned(name, pinned=False)
         recipe = self._service.catalogue.recipes.get(name)
         version = recipe.source.version if recipe else ""
         text = f"back to the file's {version}" if lock else "was not moved"
         return {"recipe": name, "version": version, "text": text}
 
 
-def decision_json(decision: Decision) -> dict[str, object]:
-    """A decision as JSON values."""
-    reasons = [{"version": version, "reason": reason} for version, reason in decision.reasons]
-    return {**asdict(decision), "reasons": reasons}
-
-
-def lock_json(name: str, lock: Lock) -> dict[str, object]:
-    """A lock as JSON values."""
-    return {"recipe": name, "version": lock.version, "url": lock.url, "sha256": str(lock.sha256)}
-
-
-def _told(decision: Decision, version: str) -> Answer:
-    return {**decision_json(decision), "version": version, "text": decision.note}
+def _told(decision: Decision) -> Answer:
+    return {**decision.as_json(), "text": decision.note}

@@ -162,6 +162,10 @@ class Poller:
             if host.wait is not None and host.wait.until > now
         }
 
+    def row(self, url: str) -> PollRow | None:
+        """The page's state, and when it is asked next unless its host is left alone longer."""
+        return self._rows.get(url)
+
     def stored(self, url: str) -> PollResult | None:
         """The last whole page, without a request; None where there is none. One that cannot be read
         any more is asked for soon."""
@@ -317,14 +321,14 @@ class Poller:
 
     def _forget(self, now: float) -> None:
         """Drop what nobody has asked for in a month."""
-        old = [
-            url
-            for url, row in self._rows.items()
-            if url not in self._pages and row.state.polled_at < now - _KEPT_S
-        ]
+        past, rows = now - _KEPT_S, self._rows
+        old = [url for url in rows.keys() - self._pages if rows[url].state.polled_at < past]
         self._polls.forget(old)
         for url in old:
-            del self._rows[url]
+            del rows[url]
+        for name, host in self._hosts.items():
+            if host.wait is not None and host.wait.until < past:
+                host.wait, self._unsaved.waits[name] = None, HostWait(name, 0.0, "")
 
     def _save(self) -> None:
         """Put on disk what is not there yet."""

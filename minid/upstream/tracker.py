@@ -220,6 +220,11 @@ class Tracker:
         archive is in the store then. FetchError where it cannot be fetched, UsageError where it is
         refused."""
         tracked = self._need(name)
+        before = self._releases.locks().get(name)
+        if version == tracked.current:
+            digest, url = tracked.recipe.source.sha256, archive_url(tracked)
+            lock = lock_of(tracked.recipe, before, version, url, digest)
+            return replace(lock, pinned=True), Verdict("good", "pinned to the release it is at")
         listed = [found for found in self._listing(tracked) if found.version == version]
         url = tracked.rules.artifact_url(listed[0] if listed else Found(version))
         stated = listed[0].sha256 if listed else ""
@@ -231,8 +236,12 @@ class Tracker:
                 raise UsageError(f"{name} {version}: expected its archive, got: {verdict.reason}")
             await arrival.keep(self._archives.blobs)
             digest = arrival.digest
-        before = self._releases.locks().get(name)
         return replace(lock_of(tracked.recipe, before, version, url, digest), pinned=True), verdict
+
+    def set_pinned(self, name: str, *, pinned: bool) -> None:
+        """Whether a person keeps a recipe where it is, from now on."""
+        if name in self._tracked:
+            self._tracked[name].pinned = pinned
 
     def _need(self, name: str) -> Tracked:
         if name not in self._tracked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from minid.formats.digest import Digest
@@ -125,6 +125,11 @@ class Decision:
     note: str
     reasons: tuple[tuple[str, str], ...] = ()
     next_look: float | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """As JSON values."""
+        reasons = [{"version": version, "reason": reason} for version, reason in self.reasons]
+        return {**asdict(self), "reasons": reasons}
 
 
 def describe(candidate: Candidate) -> str:

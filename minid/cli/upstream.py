@@ -1,0 +1,125 @@
+"""What `check`, `approve`, `reject` and `pin` share: the service's tracker, or one for the moment.
+
+Without a service the tracker works in this process, under the writer's lock; it moves recipes, and
+`minid build` builds them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from minid.cli.daemon_client import find_daemon
+from minid.cli.folder import Folder, load_folder
+from minid.cli.words import ago, printable
+from minid.errors import UsageError
+
+if TYPE_CHECKING:
+    from minid.daemon.requests import Request
+    from minid.line.workshop import Workshop
+    from minid.upstream.tracker import Tracker
+
+T = TypeVar("T")
+Work = Callable[["Tracker", "Workshop"], Awaitable[T]]
+
+
+def ask_or_do(
+    arguments: argparse.Namespace, request: Request, work: Work[list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """The answers of the service where one runs, else those of `work` on a tracker of its own."""
+    folder = load_folder(arguments)
+    daemon = find_daemon(folder.config)
+    if daemon is not None:
+        return list(daemon.ask(request, patient=True))
+    return track_here(folder, work)
+
+
+def track_here(folder: Folder, work: Work[T]) -> T:
+    """What `work` makes with a tracker over the folder's recipes, in this process."""
+    import asyncio
+
+    from minid.cli.progress import make_reporter
+    from minid.line.workshop import open_workshop
+
+    async def run(shop: Workshop) -> T:
+        async with _tracker(folder, shop) as tracker:
+            return await work(tracker, shop)
+
+    with open_workshop(
+        folder.config, folder.recipes, reporter=make_reporter(quiet=False, verbose=False)
+    ) as shop:
+        return asyncio.run(run(shop))
+
+
+@asynccontextmanager
+async def _tracker(folder: Folder, shop: Workshop) -> AsyncIterator[Tracker]:
+    import random
+
+    from minid.host.web import Web
+    from minid.store.events import Events
+    from minid.store.polls import Polls
+    from minid.store.releases import Releases
+    from minid.upstream.archives import Archives
+    from minid.upstream.poller import Poller
+    from minid.upstream.tracker import Tracker
+    from minid.upstream.values import Event
+
+    database, config = shop.records.database, folder.config
+    releases, events = Releases(database), Events(database)
+
+    def tell(recipe: str, event: Event) -> None:
+        events.add(event.kind, event.text, shop.clock(), recipe=recipe, detail=dict(event.detail))
+
+    async with Web(config.fetch, inside=config.track.inside) as web:
+        poller = Poller(
+            web,
+            Polls(database),
+            clock=shop.clock,
+            random=random.random,
+            tracking=config.track,
+        )
+        tracker = Tracker(
+            poller,
+            Archives(web, shop.blobs),
+            releases,
+            tracking=config.track,
+            clock=shop.clock,
+            on_event=tell,
+            on_move=lambda name, lock: releases.set_lock(name, lock, shop.clock()),
+        )
+        tracker.set_recipes(folder.recipes)
+        yield tracker
+
+
+def need_known(folder: Folder, name: str) -> None:
+    """UsageError where there is no recipe of that name."""
+    if name not in folder.recipes:
+        known = ", ".join(folder.recipes) or "none"
+        raise UsageError(f"expected a recipe ({known}), got {name!r}")
+
+
+def print_decision(answer: dict[str, Any]) -> None:
+    """A decision with its reasons, for a person."""
+    name, current = str(answer["recipe"]), str(answer["current"])
+    newest = str(answer["version"])
+    moved = f" → {newest}" if newest not in ("", current) else ""
+    print(printable(f"{name} {current}{moved}: {answer['decision']}"))
+    note = str(answer.get("note") or "")
+    if note and note != "up to date":
+        print(printable(f"  {note}"))
+    due = answer.get("next_look")
+    if isinstance(due, (int, float)):
+        print(f"  next look at its archive: {_until(float(due))}")
+    for reason in answer.get("reasons", ()):
+        print(printable(f"  {reason['version']}: {reason['reason']}"))
+
+
+def _until(moment: float) -> str:
+    import time
+
+    left = moment - time.time()
+    if left <= 0:
+        return "now"
+    return "in " + ago(0.0, left).removesuffix(" ago").replace("just now", "a moment")
