@@ -15,6 +15,7 @@ from minid.formats.values import (
     DEBIAN_PACKAGE,
     DURATION,
     NAME,
+    PAUSE,
     SIZE,
     WHOLE_SECONDS,
     choice,
@@ -212,7 +213,7 @@ TRACK = Table(
         ),
         Key(
             "settle",
-            DURATION,
+            PAUSE,
             "How long a new release must stand, for recipes that do not say.",
             '"6 h"',
             field="settle_s",
@@ -220,7 +221,7 @@ TRACK = Table(
         Key("parallel", integer(1, 200), "How many pages are asked side by side.", "20"),
         Key(
             "gap",
-            DURATION,
+            PAUSE,
             "The shortest time between two requests to one host.",
             '"2 s"',
             field="gap_s",

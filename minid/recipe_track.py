@@ -14,6 +14,7 @@ from minid.formats.table import Array, Either, Key, Pairs, Scalar, Table
 from minid.formats.values import (
     BOOLEAN,
     FILE_NAME,
+    PAUSE,
     URL,
     URL_TEMPLATE,
     WHOLE_SECONDS,
@@ -212,9 +213,7 @@ TRACK = Table(
             "[]",
         ),
         Key("every", WHOLE_SECONDS, "The shortest time between two looks.", '"6 h"'),
-        Key(
-            "settle", WHOLE_SECONDS, "How long a new release must stand before it counts.", '"6 h"'
-        ),
+        Key("settle", PAUSE, "How long a new release must stand before it counts.", '"6 h"'),
         Key(
             "max_jump",
             integer(0, 10**9),

@@ -46,6 +46,14 @@ def parse_duration(value: float | str) -> float:
 
     ValueError unless the duration is more than nothing and at most a year.
     """
+    seconds = parse_pause(value)
+    if seconds == 0:
+        raise ValueError(f"expected a duration of more than nothing, got {value!r}")
+    return seconds
+
+
+def parse_pause(value: float | str) -> float:
+    """As `parse_duration`, and it may be nothing."""
     if isinstance(value, str):
         if not re.fullmatch(TIME_PATTERN, value):
             raise ValueError(f"expected a duration with a unit, got {value!r}")
@@ -53,8 +61,8 @@ def parse_duration(value: float | str) -> float:
         seconds = float(value.removesuffix(unit)) * _TIME_UNITS[unit]
     else:
         seconds = float(value)
-    if not (math.isfinite(seconds) and 0 < seconds <= _MAX_SECONDS):
-        raise ValueError(f"expected a duration of more than nothing, got {value!r}")
+    if not (math.isfinite(seconds) and 0 <= seconds <= _MAX_SECONDS):
+        raise ValueError(f"expected a duration of at most a year, got {value!r}")
     return seconds
 
 

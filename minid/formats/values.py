@@ -11,7 +11,13 @@ from collections.abc import Callable
 
 from minid.formats.digest import Digest
 from minid.formats.globs import translate_glob
-from minid.formats.quantity import SIZE_PATTERN, TIME_PATTERN, parse_duration, parse_size
+from minid.formats.quantity import (
+    SIZE_PATTERN,
+    TIME_PATTERN,
+    parse_duration,
+    parse_pause,
+    parse_size,
+)
 from minid.formats.table import Array, Pairs, Scalar
 
 _NAME = r"[a-z0-9]+([._-][a-z0-9]+)*"
@@ -126,6 +132,17 @@ DURATION = Scalar(
     (int, float, str),
     _TIME_SCHEMA,
     parse_duration,
+)
+PAUSE = Scalar(
+    'a duration such as "10 s" or a number of seconds, or 0',
+    (int, float, str),
+    {
+        "anyOf": [
+            {"type": "number", "minimum": 0},
+            {"type": "string", "pattern": f"^{TIME_PATTERN}$"},
+        ]
+    },
+    parse_pause,
 )
 WHOLE_SECONDS = Scalar(
     DURATION.expects,
