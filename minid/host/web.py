@@ -8,6 +8,7 @@ connected to, but for hosts that the operator lists. Importing this module impor
 from __future__ import annotations
 
 import asyncio
+import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -236,7 +237,11 @@ class Web:
 
     def _open(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            resolver=JudgedResolver(self.insiders), limit=0, ttl_dns_cache=60, keepalive_timeout=30
+            resolver=JudgedResolver(self.insiders),
+            ssl=ssl.create_default_context(),  # aiohttp's own is as old as its import
+            limit=0,
+            ttl_dns_cache=60,
+            keepalive_timeout=30,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,

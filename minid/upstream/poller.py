@@ -30,6 +30,7 @@ from minid.upstream.poll_answer import (
     read_failure,
     validators,
 )
+from minid.upstream.poll_memory import PollMemory
 
 BATCH = 100
 BATCH_BYTES = 32 << 20
@@ -69,15 +70,6 @@ class _Page:
     inside: bool
 
 
-@dataclass(slots=True)
-class _Unsaved:
-    """What is not on disk yet."""
-
-    rows: dict[str, PollRow] = field(default_factory=dict)
-    bodies: dict[str, bytes | None] = field(default_factory=dict)
-    waits: dict[str, HostWait] = field(default_factory=dict)
-
-
 class Poller:
     """Owns the schedule. `clock` gives seconds since the epoch, `random` numbers from 0 to 1.
 
@@ -96,15 +88,13 @@ class Poller:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._web = web
-        self._polls = polls
+        self._memory = PollMemory(polls)
         self._clock = clock
         self._random = random
         self._tracking = tracking
         self._sleep = sleep
         self._pages: dict[str, _Page] = {}
-        self._rows = polls.rows()
         self._hosts = {name: _Host(wait) for name, wait in polls.waits().items()}
-        self._unsaved = _Unsaved()
         self._slots = asyncio.Semaphore(tracking.parallel)
         # Not the loop's own threads: those resolve names, for which nobody should have to wait.
         self._git = ThreadPoolExecutor(GIT_PARALLEL, "git ls-remote")
@@ -118,28 +108,27 @@ class Poller:
         """From now on, ask these pages and no others. A new one is due at once; one whose interval
         became shorter is due within that. What was overdue when minid started is spread."""
         now = self._clock()
-        before, self._pages = self._pages, {url: self._place(url, specs[url]) for url in specs}
-        overdue = [url for url in specs if url in self._rows and self._rows[url].next_poll <= now]
+        before, memory = self._pages, self._memory
+        self._pages = {url: self._place(url, spec, before.get(url)) for url, spec in specs.items()}
+        overdue = [url for url in specs if memory.row(url) and memory.next_poll(url) <= now]
         for url, page in self._pages.items():
-            if before.get(url) != page:
-                row = self._rows.get(url) or PollRow(url, PollState(), now)
-                latest = self._latest(page, row, now)
-                self._rows[url] = replace(row, next_poll=min(row.next_poll, latest))
+            if before.get(url) is not page:
+                due_at = memory.next_poll(url) if memory.row(url) else now
+                memory.schedule(url, min(due_at, self._latest(page, memory.state(url), now)))
         if specs and not self._began:
             self._began = True
             window_s = polling.spread_window(len(overdue))
             for url in overdue:
-                later = now + window_s * self._random()
-                self._rows[url] = replace(self._rows[url], next_poll=later)
-        self._forget(now)
+                memory.schedule(url, now + window_s * self._random())
+        self._forget(now - _KEPT_S)
 
     def due(self, now: float) -> list[str]:
         """The pages to ask now, the longest overdue first; none of a host that is left alone."""
         ready = {host for host, known in self._hosts.items() if known.ready_at() <= now}
         found = [
-            (self._rows[url].next_poll, url)
+            (due_at, url)
             for url, page in self._pages.items()
-            if page.host in ready and self._rows[url].next_poll <= now
+            if page.host in ready and (due_at := self._memory.next_poll(url)) <= now
         ]
         return [url for _, url in sorted(found)]
 
@@ -147,7 +136,7 @@ class Poller:
         """When `poll_due` has something to do; None where there is no page."""
         return min(
             (
-                max(self._rows[url].next_poll, self._hosts[page.host].ready_at())
+                max(self._memory.next_poll(url), self._hosts[page.host].ready_at())
                 for url, page in self._pages.items()
             ),
             default=None,
@@ -164,19 +153,18 @@ class Poller:
 
     def row(self, url: str) -> PollRow | None:
         """The page's state, and when it is asked next unless its host is left alone longer."""
-        return self._rows.get(url)
+        return self._memory.row(url)
 
     def stored(self, url: str) -> PollResult | None:
         """The last whole page, without a request; None where there is none. One that cannot be read
         any more is asked for soon."""
-        row = self._rows.get(url)
-        if row is None or not row.state.whole_at:
+        state = self._memory.state(url)
+        if not state.whole_at:
             return None
-        body = self._unsaved.bodies.get(url) or self._polls.body(url)
+        body = self._memory.body(url)
         if body is None:
-            self._rows[url] = replace(row, next_poll=self._clock())
+            self._memory.schedule(url, self._clock())
             return None
-        state = row.state
         return PollResult(url, "not-modified", body, state.content_type, state.final_url)
 
     async def poll_due(self) -> list[PollResult]:
@@ -193,7 +181,7 @@ class Poller:
         try:
             await _together(self._visit(host, urls, results) for host, urls in chosen.items())
         finally:
-            self._save()
+            self._memory.save()
         return results
 
     async def poll(self, url: str, *, force: bool = True) -> PollResult:
@@ -205,14 +193,14 @@ class Poller:
             now, wait = self._clock(), host.wait
             if wait and wait.until > now and not (force and wait.reason.startswith(BLOCKED)):
                 return PollResult(url, "waiting", reason=wait.reason, until=wait.until)
-            due_at = self._rows[url].next_poll
+            due_at = self._memory.next_poll(url)
             if not force and due_at > now:
                 return PollResult(url, "waiting", reason="not due yet", until=due_at)
             if host.free_at > now:
                 await self._sleep(host.free_at - now)
             async with self._slots:
                 result = await self._ask(url, page)
-        self._save()
+        self._memory.save()
         return result
 
     async def _visit(self, name: str, urls: Iterable[str], results: list[PollResult]) -> None:
@@ -228,8 +216,7 @@ class Poller:
 
     async def _ask(self, url: str, page: _Page) -> PollResult:
         """One poll; the caller holds the host."""
-        row, host = self._rows.get(url), self._hosts[page.host]
-        state = row.state if row else PollState()
+        state, host = self._memory.state(url), self._hosts[page.host]
         try:
             polled = await self._request(url, page.spec.kind, state)
         except StoreError:
@@ -247,7 +234,7 @@ class Poller:
             return read_answer(url, kind, state, answer, self._clock())
         headers = validators(state, self._clock())
         answer = await self._web.get(url, headers=headers)
-        if answer.status == 304 and (not headers or self._polls.body(url) is None):
+        if answer.status == 304 and (not headers or self._memory.body(url) is None):
             answer = await self._web.get(url)
             if answer.status == 304:
                 answer = replace(answer, status=500)
@@ -266,33 +253,26 @@ class Poller:
     def _note(self, url: str, page: _Page, polled: Polled) -> None:
         """Remember what a poll came to, and when the next one is."""
         now, result = self._clock(), polled.result
-        if result.outcome == "fresh" and not self._holds(url, polled.state.digest):
-            self._unsaved.bodies[url] = result.body
-        row = PollRow(url, polled.state, self._next_poll(page, polled, now))
-        self._rows[url] = self._unsaved.rows[url] = row
+        body = result.body if result.outcome == "fresh" else None
+        self._memory.note(url, polled.state, self._next_poll(page, polled, now), body)
         if polled.wait is not None:
             self._leave_alone(polled.wait)
         elif result.outcome != "failed":
             self._welcome(page.host, now)
 
-    def _holds(self, url: str, digest: str) -> bool:
-        """Whether the stored body is the one of that digest, and can be read."""
-        row = self._rows.get(url)
-        known = row is not None and row.state.digest == digest
-        return known and self._polls.body(url) is not None
-
     def _leave_alone(self, wait: HostWait) -> None:
         """Never for a shorter time than it was to be."""
         host = self._hosts.setdefault(wait.host, _Host())
         if host.wait is None or host.wait.until < wait.until:
-            host.wait = self._unsaved.waits[wait.host] = wait
+            host.wait = wait
+            self._memory.note_wait(wait)
 
     def _welcome(self, name: str, now: float) -> None:
         """The host has answered: what it was left alone for is over."""
         wait = self._hosts[name].wait
         if wait is not None and (wait.until <= now or wait.reason.startswith(BLOCKED)):
             self._hosts[name].wait = None
-            self._unsaved.waits[name] = HostWait(name, 0.0, "")
+            self._memory.note_wait(HostWait(name, 0.0, ""))
 
     def _next_poll(self, page: _Page, polled: Polled, now: float) -> float:
         chance, result = self._random(), polled.result
@@ -307,35 +287,27 @@ class Poller:
             interval_s = max(interval_s, polling.MAX_INTERVAL_S)
         return now + polling.jittered(interval_s, chance)
 
-    def _place(self, url: str, spec: ResourceSpec) -> _Page:
+    def _place(self, url: str, spec: ResourceSpec, before: _Page | None) -> _Page:
+        """The page; the very one from before where nothing changed, and so for 10,000 at once."""
+        if before is not None:
+            return before if before.spec == spec else replace(before, spec=spec)
         host = host_of(url)
         self._hosts.setdefault(host, _Host())
         name = urlsplit(f"//{host}").hostname or "" if "//" not in host else ""
         return _Page(spec, host, self._web.insiders.lists(name))
 
-    def _latest(self, page: _Page, row: PollRow, now: float) -> float:
+    def _latest(self, page: _Page, state: PollState, now: float) -> float:
         """When a page is due at the latest by its interval as it is now."""
-        if row.state.failures or not row.state.polled_at:
+        if state.failures or not state.polled_at:
             return now + 2 * polling.MAX_INTERVAL_S
-        return row.state.polled_at + polling.jittered(_interval(page, now), 1.0)
+        return state.polled_at + polling.jittered(_interval(page, now), 1.0)
 
-    def _forget(self, now: float) -> None:
-        """Drop what nobody has asked for in a month."""
-        past, rows = now - _KEPT_S, self._rows
-        old = [url for url in rows.keys() - self._pages if rows[url].state.polled_at < past]
-        self._polls.forget(old)
-        for url in old:
-            del rows[url]
+    def _forget(self, before: float) -> None:
+        """Drop what nobody has asked for since then."""
+        self._memory.forget(self._pages, before)
         for name, host in self._hosts.items():
-            if host.wait is not None and host.wait.until < past:
-                host.wait, self._unsaved.waits[name] = None, HostWait(name, 0.0, "")
-
-    def _save(self) -> None:
-        """Put on disk what is not there yet."""
-        unsaved = self._unsaved
-        if unsaved.rows or unsaved.waits:
-            self._polls.keep(unsaved.rows.values(), unsaved.bodies, unsaved.waits.values())
-            self._unsaved = _Unsaved()
+            if host.wait is not None and host.wait.until < before:
+                self._welcome(name, host.wait.until)
 
 
 def _interval(page: _Page, now: float) -> float:
