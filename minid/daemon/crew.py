@@ -130,7 +130,7 @@ class Crew:
         if child.killed or result.lost:
             part = Assignment(child.row.id, "").part
             with suppress(OSError, MinidError):  # else the next start does it
-                await asyncio.to_thread(clear_killed, config, part)
+                await asyncio.to_thread(clear_killed, config, part, self._records)
         child.over = True
         await self._record(child, result)
         del self._children[child.row.id]

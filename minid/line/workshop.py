@@ -146,11 +146,17 @@ def clear_part(config: Config, part: str) -> None:
     remove_tree(config.paths.store / "tmp" / part)
 
 
-def clear_killed(config: Config, part: str) -> None:
-    """`clear_part` for a run whose process was killed, and unfinished files of processes that are
-    no more."""
+def clear_killed(config: Config, part: str, records: Records) -> None:
+    """`clear_part` for a run whose process was killed, wherever it was: unfinished files of
+    processes that are no more go, and the layout catches up with the records."""
+    from minid.host.files import exclusive_folder
+    from minid.steps.publish import write_layout
+
     clear_part(config, part)
-    _clear_unfinished(config)
+    blobs = Blobs(config.paths.store)
+    with exclusive_folder(blobs.root):
+        _clear_unfinished(config)
+        write_layout(blobs, records, os.uname().machine)
 
 
 def recover(config: Config, blobs: Blobs, records: Records, clock: Callable[[], float]) -> None:

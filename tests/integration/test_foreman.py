@@ -206,6 +206,28 @@ def test_a_killed_worker_is_lost_and_its_run_waits_for_another_try(line: Line) -
     in_yard(line, work)
 
 
+def test_the_layout_catches_up_after_a_kill_between_tag_and_index(line: Line) -> None:
+    line.add_recipe("tool", QUICK, TABLES)
+    line.add_recipe("sleeper", SLEEPER, TABLES)
+
+    async def work(yard: Yard) -> None:
+        yard.plan("tool")
+        await yard.all_over()
+        run = yard.plan("sleeper")["sleeper"]
+        await until_asleep(yard)
+        records = yard.shop.records
+        detail = records.image(line.tags()["tool:latest"])
+        assert detail is not None
+        records.publish(run or 0, detail, ["tool:moved"], 1.0)
+        assert "tool:moved" not in line.tags()
+        (pid,) = worker_pids()
+        os.kill(pid, signal.SIGKILL)
+        await yard.until(lambda: len(yard.ends) == 2)
+        assert line.tags()["tool:moved"] == line.tags()["tool:latest"]
+
+    in_yard(line, work)
+
+
 def test_two_at_once_publish_both(line: Line) -> None:
     names = ["left", "right"]
     for name in names:
