@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from minid.cli.queue_command import progress_text
@@ -86,25 +86,26 @@ def _person_lines(facts: Facts, width: int, now: float) -> list[str]:
         for row in facts["recipes"]
         if row["state"] == "failed" and row["error"]
     ]
-    items += _upstream_items((facts["daemon"] or {}).get("upstreams") or {}, now)
+    upstreams = (facts["daemon"] or {}).get("upstreams") or {}
+    noted = [row["recipe"] for row in facts["recipes"] if row["note"]]
+    items += _upstream_items(upstreams, noted, now)
     if not items:
         return []
     lines = ["ATTENTION", *(cut(printable(item), width) for item in items[:_MOST])]
     return lines + _more(len(items), "minid status --json")
 
 
-def _upstream_items(upstreams: Facts, now: float) -> Iterable[str]:
-    suspects = upstreams.get("suspects")
-    if isinstance(suspects, Mapping):
-        yield from (f"{name}: suspect: {text}" for name, text in suspects.items())
-    elif suspects:
-        yield from (f"{name}: its upstream's page is suspect" for name in suspects)
+def _upstream_items(upstreams: Facts, known: Collection[str], now: float) -> Iterator[str]:
+    """What the tracker says of pages and hosts, as `upstream.tracker` sums it up, but for recipes
+    of which something is `known` already."""
+    attention = upstreams.get("attention")
+    for name, note in attention.items() if isinstance(attention, Mapping) else ():
+        if name not in known:
+            yield f"{name}: {note}"
     hosts = upstreams.get("hosts")
-    for name, wait in hosts.items() if isinstance(hosts, Mapping) else ():
-        until = wait.get("until") if isinstance(wait, Mapping) else None
-        when = f" until {clock_time(float(until), now)}" if until else ""
-        reason = wait.get("reason", "") if isinstance(wait, Mapping) else wait
-        yield f"{name} is left alone{when}: {reason}"
+    for wait in hosts if isinstance(hosts, list) else ():
+        until = clock_time(float(wait["until"]), now)
+        yield f"{wait['host']} is left alone until {until}: {wait['reason']}"
 
 
 def _more(count: int, command: str) -> list[str]:

@@ -29,7 +29,8 @@ class Status:
     """One answer: `{"pid", "version", "since", "ready", "paused", "watch": {"mode", "reason"},
     "running": [{run, recipe, version, stage, line, started, expected_end, fetched}],
     "queued": [{run, recipe, version, reason, waits, priority, queued}], "problems": {recipe: text},
-    "upstreams": {…}}`. Times in seconds since the epoch, `expected_end` null where unknown."""
+    "upstreams": {"followed", "attention": {recipe: note}, "hosts": [{host, until, reason}]}}`.
+    Times in seconds since the epoch, `expected_end` null where unknown."""
 
 
 @dataclass(frozen=True, slots=True)

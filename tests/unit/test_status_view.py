@@ -83,8 +83,9 @@ def test_everything_at_once_fits_eighty_columns() -> None:
             "paused": "paused",
             "watch": {"mode": "polling", "reason": "no space for another watch"},
             "upstreams": {
-                "suspects": {"php": "300 entries became 3"},
-                "hosts": {"example.org": {"until": NOW + 60, "reason": "429"}},
+                "followed": 3,
+                "attention": {"php": "suspect: 300 entries became 3", "nginx": "told already"},
+                "hosts": [{"host": "example.org", "until": NOW + 60, "reason": "429"}],
             },
         },
     )
@@ -103,6 +104,7 @@ def test_everything_at_once_fits_eighty_columns() -> None:
         "example.org is left alone until",
     ):
         assert said in text, text
+    assert "told already" not in text
 
 
 def test_what_is_new_only_where_it_is() -> None:
@@ -136,10 +138,8 @@ def test_the_recipes_come_last_where_they_would_fill_the_screen() -> None:
     assert "RUNNING" in lines[2]
 
 
-@pytest.mark.parametrize("strange", [None, [], ["x"], "text", {"suspects": ["php"]}, {"hosts": 3}])
+@pytest.mark.parametrize("strange", [None, {}, {"attention": ["php"]}, {"hosts": 3}])
 def test_upstreams_of_another_version_do_no_harm(strange: Any) -> None:
-    if isinstance(strange, (list, str)):
-        strange = {"suspects": strange}
     text_of(daemon=DAEMON | {"upstreams": strange})
 
 
