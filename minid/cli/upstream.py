@@ -107,7 +107,7 @@ def print_decision(answer: dict[str, Any]) -> None:
     moved = f" → {newest}" if newest not in ("", current) else ""
     print(printable(f"{name} {current}{moved}: {answer['decision']}"))
     note = str(answer.get("note") or "")
-    if note and note != "up to date":
+    if note:
         print(printable(f"  {note}"))
     due = answer.get("next_look")
     if isinstance(due, (int, float)):

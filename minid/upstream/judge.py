@@ -36,7 +36,8 @@ class Judgement:
 
     `candidate` is the release to look at, hold or build, None where there is none or the page is
     not believed. `newest` is the newest release known that counts. `note` is one line for a person,
-    and begins with "suspect: " where the page is not believed. `dropped` goes from the newest down.
+    and begins with "suspect: " where the page is not believed; empty where all is well. `dropped`
+    goes from the newest down.
     """
 
     memory: TrackMemory
@@ -281,4 +282,4 @@ def _note(walk: _Walk, memory: TrackMemory) -> str:
     if walk.unpacked:
         version, reason = walk.unpacked[0]
         return f"{version}: {reason}"
-    return "up to date"
+    return ""

@@ -37,7 +37,7 @@ def test_situation_18_the_third_page_in_a_row_is_an_alert() -> None:
     assert upstream.kinds == ["suspect"]
     assert "3 times in a row: it lists no version" in upstream.texts[0]
     assert upstream.memory.suspects == 5
-    assert upstream.page("1.0").note == "up to date"
+    assert upstream.page("1.0").note == ""
     assert upstream.kinds == ["suspect", "believed"]
     for _ in range(2):
         upstream.page("")
@@ -107,7 +107,7 @@ def test_half_of_a_page_is_enough() -> None:
 
 def test_a_page_that_names_the_newest_release_alone() -> None:
     upstream = Upstream("1.0")
-    assert upstream.page("1.0").note == "up to date"
+    assert upstream.page("1.0").note == ""
     assert version_of(upstream.page("1.1")) == "1.1"
     assert version_of(upstream.page("1.2")) == "1.2"
     assert version_of(Upstream("1.0").page("1.1")) == "1.1"
