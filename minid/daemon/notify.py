@@ -29,6 +29,7 @@ _MAX_OUTPUT = 64 << 10
 # Kind of event → the word of `notify.events` under which it is told.
 TOLD = {
     "failed": "failed",
+    "endless": "failed",
     "recovered": "recovered",
     "built": "built",
     "release": "release",

@@ -11,6 +11,9 @@ from minid.recipe_graph import references
 from minid.store.queue import Queue
 from minid.store.records import Records, RunRow
 
+# `finished`, `error`, `exit_code`, `log` and `manifest` of a run that waits.
+_NOT_YET: tuple[None, str, int, str, str] = (None, "", 0, "", "")
+
 
 class WaitingList:
     """One run a recipe at most. Nobody else may change the queue. Times in seconds since the epoch.
@@ -64,10 +67,19 @@ class WaitingList:
         forced: bool = False,
     ) -> int:
         """Have a run of the recipe wait, or change the one that does; its id."""
-        recipe = standing.recipe
-        words = (recipe.name, recipe.source.version, reason, changes, now)
+        recipe, source = standing.recipe.name, standing.recipe.source
+        words = (recipe, source.version, reason, changes, now)
         run = self._queue.enqueue(*words, key=key, priority=priority, forced=forced)
-        self._keep(run)
+        if recipe in self._rows:
+            self._keep(run)
+        else:  # all of it is known: ten thousand at once need not be read again
+            self._rows[recipe] = RunRow(
+                *(run, recipe, source.version, "queued", reason, changes, now, *_NOT_YET),
+                queued=now,
+                priority=priority,
+                forced=forced,
+                key=key,
+            )
         return run
 
     def repeat(self, row: RunRow, key: str, now: float, not_before: float = 0.0) -> None:
