@@ -115,6 +115,8 @@ class Answers:
         catalogue = self._service.catalogue
         passed_over: list[str] = []
         if request.names:
+            # What was written a moment ago may not have been told yet.
+            self._service.folder_changed(frozenset(request.names))
             self._need(request.names)
             names = list(request.names)
         else:
