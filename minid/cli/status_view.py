@@ -35,12 +35,9 @@ def _service_lines(facts: Facts, now: float) -> list[str]:
         told = [f"the daemon cannot be asked: {facts['refused']}"] if facts["refused"] else []
         return told or ["no daemon is running"]
     since = ago(float(daemon["since"]), now) if daemon.get("since") else ""
-    words = [f"minid {daemon.get('version', '')}, process {daemon.get('pid')}, started {since}"]
-    if not daemon.get("ready", True):
-        words.append("reading the recipes")
+    lines = [f"minid {daemon.get('version', '')}, process {daemon.get('pid')}, started {since}"]
     if daemon.get("paused"):
-        words.append(f"{daemon['paused']}: `minid resume` starts runs again")
-    lines = ["; ".join(words)]
+        lines.append(f"{daemon['paused']}: no run starts until `minid resume`")
     watch = daemon.get("watch") or {}
     if watch.get("mode") and watch["mode"] != "events":
         lines.append(f"recipes are watched by {watch['mode']}: {watch.get('reason', '')}")

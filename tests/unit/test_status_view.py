@@ -90,7 +90,8 @@ def test_everything_at_once_fits_eighty_columns() -> None:
         },
     )
     for said in (
-        "minid 0.1.0, process 4711, started 2 hours ago; paused",
+        "minid 0.1.0, process 4711, started 2 hours ago",
+        "paused: no run starts until `minid resume`",
         "watched by polling: no space for another watch",
         "1.28.0",
         "8.8.0 → 8.8.1",
