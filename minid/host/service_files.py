@@ -11,6 +11,7 @@ from minid.errors import HostError, UsageError
 UNIT = "etc/systemd/system/minid.service"
 SYSUSERS = "etc/sysusers.d/minid.conf"
 TMPFILES = "etc/tmpfiles.d/minid.conf"
+ENABLED = "etc/systemd/system/multi-user.target.wants/minid.service"  # what `enable` makes
 CONFIG = "etc/minid/config.toml"
 # Shipped name → place below the root.
 SHIPPED = {

@@ -72,9 +72,10 @@ def uninstall_service(job: Installation) -> Iterator[Change]:
     """Stop the service and remove its files. The user, configuration and state stay."""
     if job.is_machine and systemd.booted() and not job.dry_run:
         _run("systemctl", "disable", "--now", _UNIT_NAME, may_fail=True)
-    for place in service_files.SHIPPED.values():
+    for place in (*service_files.SHIPPED.values(), service_files.ENABLED):
         path = job.root / place
-        if path.exists():
+        if path.exists() or path.is_symlink():
+            _check_inside(job, path)
             if not job.dry_run:
                 path.unlink()
             yield Change(f"/{place}", "removed")
@@ -207,8 +208,17 @@ def _read(path: Path) -> str:
 def _write(job: Installation, path: Path, text: str) -> None:
     if job.dry_run:
         return
+    _check_inside(job, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, text.encode("utf-8", "surrogateescape"))
+
+
+def _check_inside(job: Installation, path: Path) -> None:
+    """Refuse a tree whose folders are links out of it: the machine's own files would be changed."""
+    if not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(job.root)):
+        raise HostError(
+            f"{path.parent}: expected a folder in {job.root}, got {os.path.realpath(path.parent)}"
+        )
 
 
 def _last_line(text: bytes) -> str:

@@ -246,17 +246,33 @@ def test_reload(service: Machine) -> None:
     assert service.show("minid", "ActiveState") == "active"
     # The old configuration goes on working, in the same process.
     add(service, "reloaded", GROUND_FILES)
-    wait_for(lambda: "reloaded:latest" in tags_by_socket(service), 60)
+    wait_for(lambda: "reloaded:latest" in stored_tags(service), 60)
     file.write_text(CONFIG)
     service.call("systemctl", "reload", "minid")
     assert service.show("minid", "MainPID") == pid
 
 
-def tags_by_socket(machine: Machine) -> set[str]:
+def stored_tags(machine: Machine) -> set[str]:
     """As `tags`, by the store itself: the command line would read the configuration."""
     index = machine.path("/var/lib/minid/store/index.json")
+    if not index.exists():
+        return set()
     names = (item["annotations"] for item in json.loads(index.read_bytes())["manifests"])
     return {name["org.opencontainers.image.ref.name"] for name in names}
+
+
+@needs_daemon
+def test_wrong_configuration_at_the_start(service: Machine) -> None:
+    """Tells what is wrong, and is not tried again and again."""
+    file = service.path("/etc/minid/config.toml")
+    file.write_text("[daemon]\nsocket = 7\n")
+    assert service.run("systemctl", "restart", "minid").returncode != 0
+    assert service.show("minid", "ActiveState") == "failed"
+    assert service.show("minid", "ExecMainStatus") == "10"
+    said = [entry["MESSAGE"] for entry in journal(service, "--unit=minid", "--lines=20")]
+    assert any("daemon.socket: expected" in line for line in said)
+    file.write_text(CONFIG)
+    service.call("systemctl", "start", "minid")
 
 
 @needs_daemon

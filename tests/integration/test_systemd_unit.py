@@ -99,8 +99,21 @@ def test_install_into_a_tree(tree: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert deeds["/etc/systemd/system/minid.service"] == "updated"
     assert (tree / "etc/minid/config.toml").read_text() == "# mine\n"
     assert (tree / "etc/subgid").read_text().endswith("\nbuilder:231072:65536\n")
+    enabled = tree / "etc/systemd/system/multi-user.target.wants/minid.service"
+    enabled.parent.mkdir()
+    enabled.symlink_to("/etc/systemd/system/minid.service")
     assert set(install(tree, capsys, "--uninstall").values()) == {"removed"}
     assert sorted(path.name for path in tree.rglob("minid*")) == ["minid"]  # the configuration
+
+
+def test_tree_that_leads_out_of_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "tree/etc").mkdir(parents=True)
+    (tmp_path / "tree/etc/systemd").symlink_to(tmp_path / "outside")
+    argv = ["install-service", "--root", str(tmp_path / "tree"), "--program", "/opt/minid"]
+    assert main(argv) == 30
+    assert "expected a folder in" in capsys.readouterr().err
+    assert not list((tmp_path / "outside").rglob("*"))
 
 
 def test_dry_run_changes_nothing(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
