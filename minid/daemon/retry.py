@@ -11,8 +11,10 @@ from minid.store.records import RunRow
 FIRST_DELAY_S = 60.0
 MAX_DELAY_S = 6 * 3600.0
 MAX_LOST = 3
-# So often a run is taken up at once after the service ended; then it may be what ends the service.
+# So often a run is taken up at once after the service ended. Then it may be what ends the service,
+# and this leaves a person the time to pause it.
 MAX_INTERRUPTED = 5
+INTERRUPTED_DELAY_S = 10.0
 ENDLESS_S = 86_400.0
 
 
@@ -23,7 +25,7 @@ def delay_s(attempt: int) -> float:
 
 def interrupted_delay_s(attempt: int) -> float:
     """How long to wait after an attempt that the service's end interrupted: at first not at all."""
-    return 0.0 if attempt < MAX_INTERRUPTED else delay_s(attempt - MAX_INTERRUPTED + 1)
+    return 0.0 if attempt < MAX_INTERRUPTED else INTERRUPTED_DELAY_S
 
 
 def retry_in_s(result: Result, attempt: int) -> float | None:
@@ -78,7 +80,8 @@ def judge_end(row: RunRow, result: Result, *, ending: str, earlier: Sequence[Run
     status = result.status
     if ending and status not in ("ok", "unchanged"):
         status = ending
-    retry = None if ending else retry_in_s(result, row.attempt)
+    cut_off = sum(old.status == "interrupted" for old in earlier[: row.attempt - 1])
+    retry = None if ending else retry_in_s(result, max(row.attempt - cut_off, 1))
     if status == "cancelled" and not ending:  # somebody else ended the worker
         status, retry = "interrupted", interrupted_delay_s(row.attempt)
     if status in ("ok", "unchanged"):

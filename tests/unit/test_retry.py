@@ -29,7 +29,17 @@ def test_the_delay_doubles_up_to_six_hours():
 
 
 def test_interrupted_runs_go_on_at_once_but_not_for_ever():
-    assert [interrupted_delay_s(n) for n in (1, 4, 5, 6)] == [0, 0, 60, 120]
+    assert [interrupted_delay_s(n) for n in (1, 4, 5, 50)] == [0, 0, 10, 10]
+
+
+def test_interruptions_are_no_failed_attempts():
+    """A service that was killed five times must not have the next lost worker be the last try."""
+    row, cut = replace(ROW, attempt=6), [ended("interrupted")] * 5
+    lost = Result("infra", error="got SIGKILL", lost=True, retryable=True)
+    assert judge_end(row, lost, ending="", earlier=cut).retry_in_s == delay_s(1)
+    unreachable = Result("failed", error="no route", retryable=True)
+    earlier = [ended("failed"), *cut[:4]]
+    assert judge_end(row, unreachable, ending="", earlier=earlier).retry_in_s == delay_s(2)
 
 
 @pytest.mark.parametrize(
