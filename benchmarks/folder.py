@@ -127,12 +127,16 @@ def record_all(folder: Path) -> None:
     service.catalogue.scan()
     records = service.records
     blob = str(service.blobs.add(b"what a build made"))
-    layer = {"diff_id": blob, "digest": blob, "size": 1, "unpacked_size": 1}
+    layer: dict[str, object] = {"diff_id": blob, "digest": blob, "size": 1, "unpacked_size": 1}
     layers = [{**layer, "created_by": "minid", "comment": ""}] * 3
     for standing in service.plan(service.catalogue.recipes):
         recipe, plan = standing.recipe, standing.plan
         assert plan is not None
-        image = {"recipe": recipe.name, "version": recipe.source.version, "manifest": blob}
+        image: dict[str, object] = {
+            "recipe": recipe.name,
+            "version": recipe.source.version,
+            "manifest": blob,
+        }
         image |= {"config": blob, "created": 0, "tags": tag_names(recipe), "layers": layers}
         image |= {"sizes": {"unpacked": 1, "layers": 1, "archive": 1}}
         run = records.start_run(recipe.name, recipe.source.version, "benchmark", (), 0.0)
@@ -212,8 +216,9 @@ def main() -> None:
     parser.add_argument("--part", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
-        found = record_all(options.folder) if options.part == "record" else measure(options.folder)
-        print(json.dumps(found))
+        if options.part == "record":
+            record_all(options.folder)
+        print(json.dumps(measure(options.folder) if options.part == "measure" else {}))
         return
     machine = describe_machine()
     make_recipes(options.folder, options.recipes)
