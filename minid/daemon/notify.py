@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
@@ -34,7 +34,13 @@ TOLD = {
     "built": "built",
     "release": "release",
     "held": "held",
+    "refused": "held",
+    "rerolled": "held",
     "suspect": "suspect",
+    "source-suspect": "suspect",
+    "source-blocked": "suspect",
+    "source-gone": "suspect",
+    "archive-gone": "suspect",
 }
 
 Lost = Callable[[EventRow, str, str], None]
@@ -236,8 +242,3 @@ class Command:
 def _last_line(output: bytes) -> str:
     lines = output.decode("utf-8", "replace").strip().splitlines()
     return f": {lines[-1][:200]}" if lines else ""
-
-
-def not_told(event: EventRow, target: str, reason: str) -> tuple[str, Mapping[str, str]]:
-    """The sentence and the detail of the `notify-failed` event for one that was not delivered."""
-    return f"{target}: {event.kind} was not told: {reason}", {"kind": event.kind, "target": target}
