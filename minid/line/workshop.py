@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minid.config import Config
+from minid.errors import HostError
 from minid.recipe import Recipe
 from minid.report import Reporter, Silence
 from minid.store.blobs import Blobs
@@ -79,6 +80,7 @@ def open_workshop(
     reporter = reporter or Silence()
     state = config.paths.state
     state.mkdir(parents=True, exist_ok=True)
+    _refuse_foreign(state)
 
     def tell(holder: str) -> None:
         reporter.note("minid", f"waiting for another minid (process {holder}) to end")
@@ -102,6 +104,23 @@ def open_workshop(
             )
         finally:
             records.close()
+
+
+def _refuse_foreign(state: Path) -> None:
+    """HostError for root in another user's state folder: files of root's would be left there that
+    the service of that user could not write."""
+    owner = state.stat().st_uid
+    if os.geteuid() == 0 and owner != 0:
+        import pwd
+
+        try:
+            name = pwd.getpwuid(owner).pw_name
+        except KeyError:
+            name = f"#{owner}"
+        raise HostError(
+            f"{state}: expected to be run as {name}, whose folder this is, got root",
+            hint=f"runuser -u {name} -- minid …",
+        )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from minid.config import Config, Paths
+from minid.errors import HostError
 from minid.line.workshop import open_workshop
 from minid.report import Silence
 from minid.store.records import Records
@@ -45,6 +47,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from minid.config import Config, Paths
+from minid.errors import HostError
 from minid.line.workshop import open_workshop
 folder = Path(sys.argv[1])
 paths = Paths(recipes=folder / "recipes", state=folder / "var")
@@ -103,3 +106,16 @@ def test_an_error_inside_closes_the_records_and_frees_the_lock(tmp_path: Path) -
     notes = Notes()
     with open_workshop(config(tmp_path), {}, reporter=notes):
         assert notes.texts == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be in a folder of another's")
+def test_root_is_refused_in_the_folder_of_another_user(tmp_path: Path) -> None:
+    state = tmp_path / "var"
+    state.mkdir()
+    os.chown(state, 12345, 12345)
+    with (
+        pytest.raises(HostError, match="expected to be run as #12345"),
+        open_workshop(config(tmp_path), {}),
+    ):
+        pass
+    assert list(state.iterdir()) == []
