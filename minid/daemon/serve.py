@@ -226,7 +226,12 @@ class _Process:
 
     def _heard(self, event: EventRow) -> None:
         tell = self._log.warning if event.kind in _ALARMING else self._log.info
-        tell(event.text, kind=event.kind, recipe=event.recipe or None, run=event.run)
+        tell(
+            f"{event.kind}: {event.text}",
+            kind=event.kind,
+            recipe=event.recipe or None,
+            run=event.run,
+        )
         if self._notifications is not None:
             self._notifications.offer(event)
 
