@@ -100,7 +100,7 @@ class _Process:
         self._foreman = Foreman(
             shop.config, shop.records, queue, events, clock=shop.clock, spawn=spawn
         )
-        self._service = Service(shop.config, self._desk, self._foreman)
+        self._service = Service(shop.config, self._desk, self._foreman, self._loop.call_later)
         self._notifications: Notifications | None = None
         self._upstreams: Upstreams | None = None
         self._watch: FolderWatch | None = None

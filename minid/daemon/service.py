@@ -15,7 +15,8 @@ from minid.daemon.catalogue import Catalogue, Change
 from minid.daemon.foreman import Foreman
 from minid.daemon.job import Result
 from minid.errors import MinidError
-from minid.line.planning import Standing, assess, recipe_order
+from minid.line.planning import Standing, assess, iterate_standings, recipe_order
+from minid.recipe_graph import references
 from minid.recipe_lock import Lock
 from minid.store.blobs import Blobs
 from minid.store.events import EventRow, Events
@@ -23,6 +24,10 @@ from minid.store.queue import Queue
 from minid.store.records import Records, RunRow
 from minid.store.releases import Releases
 
+Later = Callable[..., object]
+
+# How long a broken recipe may take to be whole again before anybody is told.
+_PATIENCE_S = 1.0
 # The priority of what a person wants before all others.
 FIRST = 100
 
@@ -54,9 +59,14 @@ class Desk:
 
 
 class Service:
-    """Recipes in, runs out. `start` first; then its methods, on the event loop's thread alone."""
+    """Recipes in, runs out. `start` first; then its methods, on the event loop's thread alone.
 
-    def __init__(self, config: Config, desk: Desk, foreman: Foreman) -> None:
+    `later` calls a function after so many seconds, on that thread.
+    """
+
+    def __init__(self, config: Config, desk: Desk, foreman: Foreman, later: Later) -> None:
+        self._later = later
+        self._told_broken: set[str] = set()
         self.config = config
         self.desk = desk
         self.foreman = foreman
@@ -97,13 +107,37 @@ class Service:
 
     def plan(self, names: Iterable[str]) -> None:
         """Queue these recipes and those that stand on them, where they are not up to date and are
-        not as they were when their last attempt failed."""
-        affected = [name for name in self.catalogue.affected(names) if self.catalogue.sound(name)]
-        standings = self._assess(affected)
+        not as they were when their last attempt failed. One that cannot be read is told."""
+        wanted = [name for name in self.catalogue.affected(names) if self.catalogue.sound(name)]
         with self.desk.records.database.batch():
-            for name in affected:
-                if name in standings:
-                    self.foreman.submit(standings[name], standings=standings)
+            try:
+                self._submit(wanted)
+            except MinidError:
+                for name in wanted:
+                    try:
+                        self._submit([name])
+                    except MinidError as error:
+                        self.desk.tell("broken", str(error), recipe=name)
+
+    def _submit(self, wanted: Collection[str]) -> None:
+        """Of thousands of recipes only those are kept in memory that others stand on."""
+        recipes, chosen = self.catalogue.recipes, set(wanted)
+        order = recipe_order(recipes, wanted)
+        below = {other for name in order for other in references(recipes[name])}
+        standings: dict[str, Standing] = {}
+        for standing in iterate_standings(
+            order,
+            recipes,
+            config=self.config,
+            blobs=self.desk.blobs,
+            records=self.desk.records,
+            machine=os.uname().machine,
+        ):
+            name = standing.recipe.name
+            if name in below:
+                standings[name] = standing
+            if name in chosen:
+                self.foreman.submit(standing, standings=standings)
 
     def ask(
         self, names: Collection[str], *, forced: bool = False, first: bool = False
@@ -114,7 +148,7 @@ class Service:
         every stage of the named ones, `first` puts them before all others. RecipeError where one of
         them cannot be read.
         """
-        standings = self._assess_together(list(names))
+        standings = self._assess(list(names))
         with self.desk.records.database.batch():
             return {
                 name: self.foreman.submit(
@@ -129,25 +163,10 @@ class Service:
 
     def manifest(self, name: str) -> str:
         """The digest of the recipe's image that is up to date, empty where there is none."""
-        standing = self._assess_together([name])[name]
+        standing = self._assess([name])[name]
         return str(standing.image.manifest) if standing.image else ""
 
-    def _assess(self, names: Iterable[str]) -> dict[str, Standing]:
-        """How these recipes and all they stand on stand; one that cannot be read is told and left
-        out, with what stands on it."""
-        wanted = list(names)
-        try:
-            return self._assess_together(wanted)
-        except MinidError:
-            found: dict[str, Standing] = {}
-            for name in wanted:
-                try:
-                    found |= self._assess_together([name])
-                except MinidError as error:
-                    self.desk.tell("broken", str(error), recipe=name)
-            return found
-
-    def _assess_together(self, names: list[str]) -> dict[str, Standing]:
+    def _assess(self, names: list[str]) -> dict[str, Standing]:
         return assess(
             recipe_order(self.catalogue.recipes, names),
             self.catalogue.recipes,
@@ -169,8 +188,16 @@ class Service:
 
     def _tell_problems(self, change: Change) -> None:
         for name in change.broken:
-            text = self.catalogue.problems.get(name, "")
-            self.desk.tell("broken", text, recipe=name)
             self.foreman.forget(name)
+            self._later(_PATIENCE_S, self._tell_broken, name)
         for name in change.mended:
-            self.desk.tell("mended", "the recipe can be read again", recipe=name)
+            if name in self._told_broken:
+                self._told_broken.discard(name)
+                self.desk.tell("mended", "the recipe can be read again", recipe=name)
+
+    def _tell_broken(self, name: str) -> None:
+        """Tell of a recipe that is still broken: a checkout of many files is not done at once."""
+        text = self.catalogue.problems.get(name)
+        if text:
+            self._told_broken.add(name)
+            self.desk.tell("broken", text, recipe=name)
