@@ -12,13 +12,15 @@ from minid.cli.daemon_client import Daemon
 from minid.cli.outcomes import Facts, exit_status, print_outcomes
 from minid.cli.words import print_json, printable
 from minid.config import Config
-from minid.daemon.requests import Build, Follow
+from minid.daemon.requests import Build, Follow, Status
 from minid.errors import MinidError
 from minid.report import Reporter
 from minid.store.records import Records, RunRow
 
 _STATUS = {"ok": "built", "unchanged": "unchanged", "skipped": "skipped"}
 INTERRUPTED = 130
+# So many ids fit into one request.
+_AT_ONCE = 4000
 
 
 def build_through(daemon: Daemon, config: Config, arguments: argparse.Namespace) -> int:
@@ -74,13 +76,27 @@ def _follow(
         return
     from minid.cli.progress import make_reporter
 
-    reporter = make_reporter(quiet=arguments.quiet or arguments.json, verbose=arguments.verbose)
-    with reporter, closing(daemon.ask(Follow(tuple(runs)), patient=True)) as answers:  # type: ignore[type-var]
-        for answer in answers:
-            if answer.get("event") == "ended":
-                ended[answer["run"]] = answer
-            else:
-                show_progress(reporter, answer)
+    quiet = arguments.quiet or arguments.json
+    if not quiet:
+        _tell_why_none_runs(daemon, runs)
+    with make_reporter(quiet=quiet, verbose=arguments.verbose) as reporter:
+        for first in range(0, len(runs), _AT_ONCE):
+            request = Follow(tuple(runs[first : first + _AT_ONCE]))
+            with closing(daemon.ask(request, patient=True)) as answers:  # type: ignore[type-var]
+                for answer in answers:
+                    if answer.get("event") == "ended":
+                        ended[answer["run"]] = answer
+                    else:
+                        show_progress(reporter, answer)
+
+
+def _tell_why_none_runs(daemon: Daemon, runs: Sequence[int]) -> None:
+    """Say what the runs wait for, where none of them can begin now."""
+    status = daemon.ask_once(Status())
+    waits = {row["run"]: str(row["waits"]) for row in status["queued"] if row["waits"]}
+    if all(run in waits for run in runs):
+        first = next(run for run in waits if run in runs)
+        print(f"minid: run {first} waits: {printable(waits[first])}", file=sys.stderr)
 
 
 def show_progress(reporter: Reporter, answer: Mapping[str, Any]) -> None:

@@ -32,8 +32,8 @@ def status_lines(facts: Facts, width: int, now: float, *, work_first: bool = Fal
 def _service_lines(facts: Facts, now: float) -> list[str]:
     daemon = facts["daemon"]
     if daemon is None:
-        told = [f"the daemon cannot be asked: {facts['refused']}"] if facts["refused"] else []
-        return told or ["no daemon is running"]
+        refused = facts["refused"]
+        return ["the daemon cannot be asked:", refused] if refused else ["no daemon is running"]
     since = ago(float(daemon["since"]), now) if daemon.get("since") else ""
     lines = [f"minid {daemon.get('version', '')}, process {daemon.get('pid')}, started {since}"]
     if daemon.get("paused"):

@@ -26,6 +26,7 @@ POST_S = 10.0
 COMMAND_S = 30.0
 _FIRST_PAUSE_S = 1.0
 _MAX_OUTPUT = 64 << 10
+_ENDS = "the service ends"
 # Kind of event → the word of `notify.events` under which it is told.
 TOLD = {
     "failed": "failed",
@@ -92,6 +93,7 @@ class Notifier:
         self._targets = make_targets(settings)
         self._queues: list[asyncio.Queue[EventRow]] = [asyncio.Queue(QUEUED) for _ in self._targets]
         self._workers: list[asyncio.Task[None]] = []
+        self._closed = False
 
     async def __aenter__(self) -> Notifier:
         self._workers = [
@@ -108,6 +110,9 @@ class Notifier:
         if TOLD.get(event.kind) not in self._events:
             return
         for target, queue in zip(self._targets, self._queues, strict=True):
+            if self._closed:
+                self._lost(event, target.name, _ENDS)
+                continue
             try:
                 queue.put_nowait(event)
             except asyncio.QueueFull:
@@ -115,6 +120,9 @@ class Notifier:
 
     async def close(self, deadline_s: float = 5.0) -> None:
         """Deliver what waits, within `deadline_s`; the rest is lost, and reported."""
+        if self._closed:
+            return
+        self._closed = True
         ending = [asyncio.create_task(queue.join()) for queue in self._queues]
         if ending:
             await asyncio.wait(ending, timeout=deadline_s)
@@ -123,9 +131,8 @@ class Notifier:
         await asyncio.gather(*ending, *self._workers, return_exceptions=True)
         for target, queue in zip(self._targets, self._queues, strict=True):
             while not queue.empty():
-                self._lost(queue.get_nowait(), target.name, "the service ends")
+                self._lost(queue.get_nowait(), target.name, _ENDS)
             await target.close()
-        self._targets, self._queues, self._workers = [], [], []
 
     async def _work(self, target: Target, queue: asyncio.Queue[EventRow]) -> None:
         while True:
@@ -133,7 +140,7 @@ class Notifier:
             try:
                 await self._tell(target, event)
             except asyncio.CancelledError:
-                self._lost(event, target.name, "the service ends")
+                self._lost(event, target.name, _ENDS)
                 raise
             finally:
                 queue.task_done()

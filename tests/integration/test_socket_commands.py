@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
@@ -14,10 +15,13 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from minid.cli.build_remote import _follow
+from minid.cli.daemon_client import Daemon
 from minid.daemon.requests import (
     Build,
     Cancel,
@@ -35,6 +39,8 @@ from minid.store.lock import writer_lock
 from minid.store.records import Records
 from tests.support.daemon_socket import Pretender, serving
 from tests.support.line import GROUND_FILES, GROUND_TABLES, ROOT, Line, line_folder, wait_for
+from tests.support.require import demand_or_skip
+from tests.support.users import ordinary_user, python_for
 
 pytestmark = pytest.mark.integration
 STATUS: dict[str, Any] = {
@@ -311,7 +317,7 @@ def test_build_follows_and_ends_as_it_ends_alone(
     assert (failed["status"], failed["changes"], failed["seconds"]) == ("failed", ["recipe"], 4.0)
     assert failed["error"]["kind"] == "BuildError"
     assert failed["error"]["log_tail"] == ["oh no"]
-    assert [type(request) for request in handler.requests] == [Build, Follow] * 2
+    assert [type(request) for request in asked(handler)] == [Build, Follow] * 2
 
 
 def test_build_of_a_broken_recipe_fails_as_it_does_alone(
@@ -336,16 +342,58 @@ def test_an_interrupt_ends_the_waiting_alone(service: tuple[Line, Service, Prete
             yield started
             await asyncio.sleep(0.05)
 
-    handler.answers = endless
+    async def with_status(request: Request) -> AsyncIterator[dict[str, Any]]:
+        if isinstance(request, Status):
+            yield STATUS
+            return
+        async for answer in endless(request):
+            yield answer
+
+    handler.answers = with_status
     with line.start("build", "hello") as child:
         wait_for(lambda: any(isinstance(request, Follow) for request in handler.requests))
         time.sleep(0.3)
         child.send_signal(signal.SIGINT)
         _, err = child.communicate(timeout=30)
     assert child.returncode == 130
+    assert "run 13 waits: waits for ground (run 12)" in err
     assert "the daemon goes on with 13 (hello)" in err
     assert "minid cancel 13" in err
     assert "Traceback" not in err
+
+
+def test_more_runs_than_fit_into_a_request(
+    service: tuple[Line, Service, Pretender],
+) -> None:
+    line, _, handler = service
+
+    async def ends(request: Request) -> AsyncIterator[dict[str, Any]]:
+        assert isinstance(request, Follow)
+        for run in request.runs:
+            yield {"event": "ended", "run": run, "recipe": "r", "status": "ok"}
+
+    handler.answers = ends
+    ended: dict[int, dict[str, Any]] = {}
+    quiet = argparse.Namespace(quiet=True, json=False, verbose=False)
+    _follow(Daemon(line.state / "minid.sock"), range(10**7, 10**7 + 10_000), ended, quiet)
+    assert len(ended) == 10_000
+    assert len(handler.requests) == 3
+
+
+def test_one_who_may_not_ask_still_sees_the_records(
+    service: tuple[Line, Service, Pretender],
+) -> None:
+    line, _, _ = service
+    user = ordinary_user()
+    if not user:
+        demand_or_skip("root", "only root can be somebody else")
+    stranger = replace(line, user=user, python=python_for(user, line.folder.parent / "python"))
+    done = stranger.run("status")
+    assert done.status in (0, 3), done.err
+    assert "the daemon cannot be asked" in done.out
+    assert "ground" in done.out
+    refused = stranger.run("pause")
+    assert (refused.status, "usermod -aG" in refused.err) == (30, True)
 
 
 # watching

@@ -149,7 +149,9 @@ def test_one_target_does_not_wait_for_another(monkeypatch: pytest.MonkeyPatch) -
             while len(quick.heard) < 2:
                 await asyncio.sleep(0)
             await notifier.close(0.01)
-        assert lost == [(1, "ear", "the service ends"), (2, "ear", "the service ends")]
+            notifier.offer(event(3))
+        assert [number for number, _, _ in lost] == [1, 2, 3, 3]
+        assert {why for _, _, why in lost} == {"the service ends"}
 
     asyncio.run(main())
 

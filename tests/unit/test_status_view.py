@@ -123,7 +123,7 @@ def test_a_quiet_service_needs_no_attention() -> None:
 
 def test_no_service_is_said() -> None:
     assert text_of(daemon=None) == "no daemon is running"
-    assert "cannot be asked: denied" in text_of(daemon=None, refused="denied")
+    assert "the daemon cannot be asked:\ndenied" in text_of(daemon=None, refused="denied")
 
 
 def test_many_that_wait_are_counted() -> None:
