@@ -11,6 +11,7 @@ Message = Mapping[str, object]
 _KEPT = 1000
 # What may be left out for a listener that is slow.
 _PASSING = ("log", "fetched")
+_END = "ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +54,24 @@ class Feed:
 
 class Subscription:
     """An asynchronous iterator over messages, for one listener; a context manager. Of a listener
-    that is too slow, old log lines go first, then whatever is oldest."""
+    that is too slow, old log lines go first, then whatever is oldest, but never the end of a run,
+    which somebody may wait for."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._messages: deque[Message] = deque()
+        self._ends = 0
         self._arrived = asyncio.Event()
         self._closed = False
 
     def put(self, message: Message) -> None:
         """Keep a message until it is asked for."""
-        if len(self._messages) >= _KEPT:
-            passing = (item for item in self._messages if item.get("event") in _PASSING)
-            self._messages.remove(next(passing, self._messages[0]))
+        if message.get("event") == _END:
+            self._ends += 1
+        elif len(self._messages) - self._ends >= _KEPT:
+            others = [item for item in self._messages if item.get("event") != _END]
+            passing = (item for item in others if item.get("event") in _PASSING)
+            self._messages.remove(next(passing, others[0]))
         self._messages.append(message)
         self._arrived.set()
 
@@ -90,4 +96,6 @@ class Subscription:
                 raise StopAsyncIteration
             self._arrived.clear()
             await self._arrived.wait()
-        return self._messages.popleft()
+        message = self._messages.popleft()
+        self._ends -= message.get("event") == _END
+        return message
