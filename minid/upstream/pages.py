@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
+from minid.formats.html_links import scan_links
 from minid.upstream.page_bytes import PageError, check_page, decode_page, parse_json
 from minid.upstream.rules import Rules
 from minid.upstream.values import Found
 
 MAX_LINKS = 50_000
+MAX_ITEMS = 50_000
 MAX_LINES = 200_000
-_MAX_HREF = 4096
 _MAX_LINE = 4096
 _VERSION = re.compile(r"(?=[^0-9]*[0-9])[A-Za-z0-9]+(?:[._+~-][A-Za-z0-9]+)*")
 _MAX_VERSION = 64
@@ -40,18 +41,14 @@ def read_page(body: bytes, content_type: str, final_url: str, rules: Rules) -> t
 def read_index(body: bytes, content_type: str, final_url: str, rules: Rules) -> tuple[Found, ...]:
     """The links whose last segment matches: `<a href>` against `<base href>` and the final URL,
     without query and fragment."""
-    from selectolax.lexbor import LexborHTMLParser
-
     check_page("index", body, content_type)
-    tree = LexborHTMLParser(decode_page(body, content_type).replace("\x00", " "))
-    links = [node.attributes.get("href") for node in tree.css("a[href]")]
-    if not links:
+    links = scan_links(decode_page(body, content_type), MAX_LINKS + 1)
+    if not links.hrefs:
         raise PageError("page: expected links, got none")
-    if len(links) > MAX_LINKS:
-        raise PageError(f"page: expected at most {MAX_LINKS} links, got {len(links)}")
-    base = tree.css_first("base[href]")
-    start = _join(final_url, (base.attributes.get("href") if base is not None else "") or "")
-    return _unique(_linked(links, start or final_url, rules))
+    if len(links.hrefs) > MAX_LINKS:
+        raise PageError(f"page: expected at most {MAX_LINKS} links, got more")
+    start = _join(final_url, links.base)
+    return _unique(_linked(links.hrefs, start or final_url, rules))
 
 
 def read_json(body: bytes, content_type: str, rules: Rules) -> tuple[Found, ...]:
@@ -62,6 +59,8 @@ def read_json(body: bytes, content_type: str, rules: Rules) -> tuple[Found, ...]
     if not isinstance(items, (list, dict)):
         where = repr(rules.items) if rules.items else "the document"
         raise PageError(f"page: expected an array or an object at {where}, got neither")
+    if len(items) > MAX_ITEMS:
+        raise PageError(f"page: expected at most {MAX_ITEMS} entries, got {len(items)}")
     entries = items.items() if isinstance(items, dict) else (("", item) for item in items)
     return _unique(_entered(entries, rules))
 
@@ -81,10 +80,8 @@ def read_tags(tags: Iterable[str], rules: Rules) -> tuple[Found, ...]:
     return _unique(Found(version) for version in versions if version)
 
 
-def _linked(links: Iterable[str | None], start: str, rules: Rules) -> Iterator[Found]:
+def _linked(links: Iterable[str], start: str, rules: Rules) -> Iterator[Found]:
     for href in links:
-        if not href or len(href) > _MAX_HREF:
-            continue
         path = re.split(r"[?#]", href, maxsplit=1)[0].strip()
         segment = unquote(path.removesuffix("/").rpartition("/")[2])
         version = _version(segment, rules)

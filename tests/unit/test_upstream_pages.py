@@ -232,6 +232,7 @@ def test_items_where_and_match() -> None:
         b"{",
         b"\xff\xfe\x00",
         b"[" * 100_000,
+        b"[" + b"{}," * 50_000 + b"{}]",
         b"9" * 10_000,
         b"7",
         b'"text"',
