@@ -99,10 +99,13 @@ class Service:
 
     def configure(self, config: Config) -> None:
         """Work with another configuration from now on; running builds keep theirs."""
+        before = set(self.catalogue.recipes)
         self.config = config
         self.foreman.configure(config)
         self.catalogue = Catalogue(config, self.desk.releases.locks(), clock=self.desk.clock)
         self.start()
+        for name in before - set(self.catalogue.recipes):
+            self.foreman.forget(name)
         self.catalogue_changed()
 
     def plan(self, names: Iterable[str]) -> None:
