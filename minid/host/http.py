@@ -39,12 +39,14 @@ _OWN_ENCODINGS = {
 
 
 class StatusError(FetchError):
-    """The place answered, with another status than 200; `retry_after_s` where it says when."""
+    """The place answered, with another status than 200; `retry_after_s` where it says when.
+    `place` is the place's URL where it may be another than the one that was asked for."""
 
     def __init__(self, where: str, status: int, retry_after_s: float | None = None) -> None:
         super().__init__(f"{where}: expected status 200, got {status}")
         self.status = status
         self.retry_after_s = retry_after_s
+        self.place = ""
         self.retryable = status in _TRY_AGAIN
 
 

@@ -126,7 +126,7 @@ class Web:
         """The bytes of a small file. AbsentError for 404 and 410, StatusError for another status
         than 200."""
         answer = await self.get(url, max_bytes=max_bytes)
-        _expect_200(shown(url), answer.status, answer.headers)
+        _expect_200(answer.final_url, answer.status, answer.headers)
         return answer.body
 
     async def download(
@@ -154,7 +154,7 @@ class Web:
                 raise _PassedError(error) from error
 
         async def take(address: WebAddress, response: aiohttp.ClientResponse) -> Answer:
-            _expect_200(str(address), response.status, response.headers)
+            _expect_200(address.url, response.status, response.headers)
             check_encoding(address, response.headers.get("Content-Encoding", ""))
             done, length = 0, response.content_length
             if (length or 0) > cap:
@@ -289,10 +289,12 @@ def _network_failure(address: WebAddress, error: Exception) -> FetchError:
     return FetchError(f"{address}: expected an answer, got {' '.join(str(text).split())[:200]}")
 
 
-def _expect_200(where: str, status: int, headers: Mapping[str, str]) -> None:
+def _expect_200(url: str, status: int, headers: Mapping[str, str]) -> None:
     if status != 200:
         wait = parse_retry_after(headers.get("Retry-After", ""), headers.get("Date", ""))
-        raise status_error(where, status, wait)
+        error = status_error(shown(url), status, wait)
+        error.place = url
+        raise error
 
 
 async def _read_page(

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from minid.errors import FetchError, MinidError
-from minid.formats.url import parse_web_address, shown
+from minid.formats.url import shown
 from minid.host.web import Answer
 from minid.store.polls import HostWait, PollState
+from minid.upstream.hosts import BLOCKED, asked_reason, host_of
 from minid.upstream.page_bytes import PageError, SourceKind, check_page
 from minid.upstream.polling import BREAKER_S, UNCONDITIONAL_S, asked_wait, is_gone
 
 Outcome = Literal["fresh", "not-modified", "suspect", "failed", "gone", "blocked", "waiting"]
 
-BLOCKED = "blocked: "
 _LONGEST_VALIDATOR = 1024
 
 
@@ -47,14 +47,6 @@ class Polled:
     result: PollResult
     state: PollState
     wait: HostWait | None = None
-
-
-def host_of(url: str) -> str:
-    """Host and port, by which hosts are told apart; for a URL that is none, itself."""
-    try:
-        return parse_web_address(url).authority.lower()
-    except FetchError:
-        return url
 
 
 def validators(state: PollState, now: float) -> dict[str, str]:
@@ -148,7 +140,7 @@ def _blocked(url: str, state: PollState, answer: Answer, why: str, now: float) -
 def _asked_to_wait(url: str, state: PollState, answer: Answer, now: float) -> Polled:
     until = now + asked_wait(answer.headers.get("Retry-After", ""), now)
     host = host_of(answer.final_url)
-    reason = f"{host} asked to be left alone for {until - now:.0f} s (status {answer.status})"
+    reason = asked_reason(host, until - now, answer.status)
     new = replace(state, polled_at=now)
     return Polled(
         PollResult(url, "waiting", reason=reason, until=until), new, HostWait(host, until, reason)

@@ -10,8 +10,7 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit
+from dataclasses import dataclass, replace
 
 from minid.config import Tracking
 from minid.errors import MinidError, StoreError
@@ -20,12 +19,11 @@ from minid.host.http import StatusError
 from minid.host.web import Answer, Web
 from minid.store.polls import HostWait, PollRow, Polls, PollState
 from minid.upstream import polling
+from minid.upstream.hosts import BLOCKED, Hosts, host_of, name_of
 from minid.upstream.page_bytes import SourceKind
 from minid.upstream.poll_answer import (
-    BLOCKED,
     Polled,
     PollResult,
-    host_of,
     read_answer,
     read_failure,
     validators,
@@ -49,18 +47,6 @@ class ResourceSpec:
     newest_at: float = 0.0
 
 
-@dataclass(slots=True)
-class _Host:
-    """What is known of one host. `free_at` is the end of the gap after its last request."""
-
-    wait: HostWait | None = None
-    free_at: float = 0.0
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    def ready_at(self) -> float:
-        return max(self.free_at, self.wait.until if self.wait else 0.0)
-
-
 @dataclass(frozen=True, slots=True)
 class _Page:
     """A page that is asked, where, and whether its host is one of the operator's own."""
@@ -74,6 +60,7 @@ class Poller:
     """Owns the schedule. `clock` gives seconds since the epoch, `random` numbers from 0 to 1.
 
     For one event loop and one caller of `poll_due` at a time; `poll` may be called beside it.
+    `hosts` is for those who ask the same hosts for other things than pages; they call `save`.
     `sleep` is for the gap before a poll that a person asked for. StoreError passes everywhere.
     """
 
@@ -92,9 +79,10 @@ class Poller:
         self._clock = clock
         self._random = random
         self._tracking = tracking
-        self._sleep = sleep
         self._pages: dict[str, _Page] = {}
-        self._hosts = {name: _Host(wait) for name, wait in polls.waits().items()}
+        self.hosts = Hosts(
+            polls.waits(), self._memory.note_wait, clock=clock, gap_s=tracking.gap_s, sleep=sleep
+        )
         self._slots = asyncio.Semaphore(tracking.parallel)
         # Not the loop's own threads: those resolve names, for which nobody should have to wait.
         self._git = ThreadPoolExecutor(GIT_PARALLEL, "git ls-remote")
@@ -124,7 +112,7 @@ class Poller:
 
     def due(self, now: float) -> list[str]:
         """The pages to ask now, the longest overdue first; none of a host that is left alone."""
-        ready = {host for host, known in self._hosts.items() if known.ready_at() <= now}
+        ready = self.hosts.ready()
         found = [
             (due_at, url)
             for url, page in self._pages.items()
@@ -136,7 +124,7 @@ class Poller:
         """When `poll_due` has something to do; None where there is no page."""
         return min(
             (
-                max(self._memory.next_poll(url), self._hosts[page.host].ready_at())
+                max(self._memory.next_poll(url), self.hosts[page.host].ready_at())
                 for url, page in self._pages.items()
             ),
             default=None,
@@ -144,12 +132,7 @@ class Poller:
 
     def waits(self) -> dict[str, HostWait]:
         """The hosts that are left alone now, with the reason."""
-        now = self._clock()
-        return {
-            name: host.wait
-            for name, host in self._hosts.items()
-            if host.wait is not None and host.wait.until > now
-        }
+        return self.hosts.waits()
 
     def row(self, url: str) -> PollRow | None:
         """The page's state, and when it is asked next unless its host is left alone longer."""
@@ -188,7 +171,7 @@ class Poller:
         """Ask one of the set pages now, or without `force` only if it is due. Heeds the gap, and a
         host that asked to be left alone; one that was blocked is asked again."""
         page = self._pages[url]
-        host = self._hosts[page.host]
+        host = self.hosts[page.host]
         async with host.lock:
             now, wait = self._clock(), host.wait
             if wait and wait.until > now and not (force and wait.reason.startswith(BLOCKED)):
@@ -196,16 +179,19 @@ class Poller:
             due_at = self._memory.next_poll(url)
             if not force and due_at > now:
                 return PollResult(url, "waiting", reason="not due yet", until=due_at)
-            if host.free_at > now:
-                await self._sleep(host.free_at - now)
+            await self.hosts.gap(host)
             async with self._slots:
                 result = await self._ask(url, page)
         self._memory.save()
         return result
 
+    def save(self) -> None:
+        """Put on disk which hosts are left alone, when others than pages were asked."""
+        self._memory.save()
+
     async def _visit(self, name: str, urls: Iterable[str], results: list[PollResult]) -> None:
         """Ask a host for pages, one after the other, as long as that is welcome."""
-        host = self._hosts[name]
+        host = self.hosts[name]
         async with host.lock, self._slots:
             for url in urls:
                 page = self._pages.get(url)
@@ -216,7 +202,7 @@ class Poller:
 
     async def _ask(self, url: str, page: _Page) -> PollResult:
         """One poll; the caller holds the host."""
-        state, host = self._memory.state(url), self._hosts[page.host]
+        state, host = self._memory.state(url), self.hosts[page.host]
         try:
             polled = await self._request(url, page.spec.kind, state)
         except StoreError:
@@ -224,7 +210,7 @@ class Poller:
         except MinidError as error:
             polled = read_failure(url, state, error, self._clock())
         finally:
-            host.free_at = self._clock() + self._tracking.gap_s
+            self.hosts.end(host)
         self._note(url, page, polled)
         return polled.result
 
@@ -256,23 +242,9 @@ class Poller:
         body = result.body if result.outcome == "fresh" else None
         self._memory.note(url, polled.state, self._next_poll(page, polled, now), body)
         if polled.wait is not None:
-            self._leave_alone(polled.wait)
+            self.hosts.leave_alone(polled.wait)
         elif result.outcome != "failed":
-            self._welcome(page.host, now)
-
-    def _leave_alone(self, wait: HostWait) -> None:
-        """Never for a shorter time than it was to be."""
-        host = self._hosts.setdefault(wait.host, _Host())
-        if host.wait is None or host.wait.until < wait.until:
-            host.wait = wait
-            self._memory.note_wait(wait)
-
-    def _welcome(self, name: str, now: float) -> None:
-        """The host has answered: what it was left alone for is over."""
-        wait = self._hosts[name].wait
-        if wait is not None and (wait.until <= now or wait.reason.startswith(BLOCKED)):
-            self._hosts[name].wait = None
-            self._memory.note_wait(HostWait(name, 0.0, ""))
+            self.hosts.welcome(page.host)
 
     def _next_poll(self, page: _Page, polled: Polled, now: float) -> float:
         chance, result = self._random(), polled.result
@@ -292,9 +264,8 @@ class Poller:
         if before is not None:
             return before if before.spec == spec else replace(before, spec=spec)
         host = host_of(url)
-        self._hosts.setdefault(host, _Host())
-        name = urlsplit(f"//{host}").hostname or "" if "//" not in host else ""
-        return _Page(spec, host, self._web.insiders.lists(name))
+        self.hosts.add(host)
+        return _Page(spec, host, self._web.insiders.lists(name_of(host)))
 
     def _latest(self, page: _Page, state: PollState, now: float) -> float:
         """When a page is due at the latest by its interval as it is now."""
@@ -305,9 +276,7 @@ class Poller:
     def _forget(self, before: float) -> None:
         """Drop what nobody has asked for since then."""
         self._memory.forget(self._pages, before)
-        for name, host in self._hosts.items():
-            if host.wait is not None and host.wait.until < before:
-                self._welcome(name, host.wait.until)
+        self.hosts.forget(before)
 
 
 def _interval(page: _Page, now: float) -> float:

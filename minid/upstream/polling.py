@@ -55,8 +55,12 @@ def asked_wait(retry_after: str, now: float) -> float:
     date: a minute to a day. What is neither, and what is past, is a minute."""
     value = retry_after.strip()
     whole = value.isascii() and value.isdigit()
-    wanted = float(value[:9]) if whole else _until_date(value, now)
-    return min(MAX_WAIT_S, max(MIN_WAIT_S, wanted))
+    return kept_wait(float(value[:9]) if whole else _until_date(value, now))
+
+
+def kept_wait(wanted_s: float) -> float:
+    """How long a host is left alone that asked for so long: a minute to a day."""
+    return min(MAX_WAIT_S, max(MIN_WAIT_S, wanted_s))
 
 
 def is_gone(absent: int, since: float, now: float) -> bool:

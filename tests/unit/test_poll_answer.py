@@ -7,7 +7,8 @@ import pytest
 from minid.errors import FetchError
 from minid.host.web import Answer
 from minid.store.polls import PollState
-from minid.upstream.poll_answer import host_of, read_answer, read_failure, validators
+from minid.upstream.hosts import host_of
+from minid.upstream.poll_answer import read_answer, read_failure, validators
 
 NOW, DAY = 1_800_000_000.0, 86400.0
 URL = "https://mirror.example/app/"
