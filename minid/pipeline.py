@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from minid.host.jobserver import Jobserver
     from minid.steps.compile import Workplace
 
+# Python sees to a signal that arrives just before a wait only after it, so no wait is longer.
+_SIGNALS_S = 0.2
+
 _MakePlan = Callable[[Digest, Plan | None], Plan]
 
 
@@ -114,7 +117,8 @@ def build(
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(_SIGNALS_S)
     if threads and not shop.cancel.is_set() and shop.assignment is None:
         tidy_layers(shop.config.paths.layers, shop.records)
     return {name: outcome.result() for name, outcome in outcomes.items()}
