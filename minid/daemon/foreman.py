@@ -22,6 +22,7 @@ from minid.errors import MinidError, StoreError
 from minid.line.attempt import attempt_key, reason_of
 from minid.line.planning import Standing, recipe_order
 from minid.recipe import Recipe
+from minid.recipe_graph import references
 from minid.store.events import EventRow, Events
 from minid.store.queue import Queue
 from minid.store.records import Records, RunRow
@@ -97,12 +98,16 @@ class Foreman:
         """Queue a run of a recipe if it is worth one; the id of that run, or of the open one that
         does the same; None where nothing is to be done (`refusal` has the reason, if any).
 
-        `standings` has what the recipe stands on. `asked` is for a person, who may try again what
-        failed; `forced` runs every stage again.
+        `standings` has what the recipe stands on, which is to be submitted before it. `asked` is
+        for a person, who may try again what failed; `forced` runs every stage again.
         """
         name = standing.recipe.name
+        self._refused.pop(name, None)
         if standing.current and not forced:
             self._drop_needless(name)
+            return None
+        if lacking := self._lacking(standing, standings or {}):
+            self._refused[name] = f"stands on {lacking}, which is not up to date and not queued"
             return None
         key = attempt_key(standing, standings)
         waiting = self._waiting.get(name)
@@ -113,7 +118,6 @@ class Foreman:
                 return row.id
         if not (forced or asked) and self._refuses(name, key):
             return None
-        self._refused.pop(name, None)
         before = self._records.inputs(name)
         why = reason or ("forced" if forced else reason_of(standing, before))
         changes = standing.changes if before else ()
@@ -213,6 +217,13 @@ class Foreman:
             self._loop.call_soon(self._step)
 
     # the queue
+
+    def _lacking(self, standing: Standing, standings: Mapping[str, Standing]) -> str:
+        """What the recipe stands on that is not up to date, and that nothing will bring so."""
+        below = [name for name in references(standing.recipe) if name in standings]
+        late = [name for name in below if not standings[name].current]
+        running = {row.recipe for row in self._crew.rows()} if late else ()
+        return next((n for n in late if n not in running and self._waiting.get(n) is None), "")
 
     def _refuses(self, name: str, key: str) -> bool:
         """Whether to leave a recipe alone; why is told once a key."""

@@ -376,6 +376,26 @@ def test_what_stands_on_a_failed_one_is_skipped(tmp_path: Path):
     play(tmp_path, work)
 
 
+def test_nothing_is_queued_for_a_base_that_nobody_will_build(tmp_path: Path):
+    async def work(bench: Bench) -> None:
+        bench.recipes["app"] = recipe("app", base="web")
+        bench.scripts["web"] = say(Result("failed", "", 20, "no"))
+        standings = {name: bench.standing(name) for name in ("web", "app")}
+
+        def submit(name: str, *, asked: bool = False) -> int | None:
+            return bench.foreman.submit(standings[name], standings=standings, asked=asked)
+
+        assert submit("web")
+        assert submit("app")
+        await bench.over(2)
+        assert (submit("web"), submit("app")) == (None, None)
+        assert "stands on web" in bench.foreman.refusal("app")
+        assert submit("web", asked=True)
+        assert submit("app")
+
+    play(tmp_path, work)
+
+
 def test_a_recipe_that_went_is_not_built(tmp_path: Path):
     async def work(bench: Bench) -> None:
         bench.submit("web")
