@@ -167,14 +167,15 @@ class Poller:
             self._memory.save()
         return results
 
-    async def poll(self, url: str, *, force: bool = True) -> PollResult:
+    async def poll(self, url: str, *, force: bool = True, unblock: bool = False) -> PollResult:
         """Ask one of the set pages now, or without `force` only if it is due. Heeds the gap, and a
-        host that asked to be left alone; one that was blocked is asked again."""
+        host that is left alone; with `unblock` not because of a captcha or 403, but still where
+        the host asked for it."""
         page = self._pages[url]
         host = self.hosts[page.host]
         async with host.lock:
             now, wait = self._clock(), host.wait
-            if wait and wait.until > now and not (force and wait.reason.startswith(BLOCKED)):
+            if wait and wait.until > now and not (unblock and wait.reason.startswith(BLOCKED)):
                 return PollResult(url, "waiting", reason=wait.reason, until=wait.until)
             due_at = self._memory.next_poll(url)
             if not force and due_at > now:
