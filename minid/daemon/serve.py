@@ -154,23 +154,14 @@ class _Process:
             try:
                 config = self._load()
                 old = self._config
-                for name in ("state",):
-                    if getattr(config.paths, name) != getattr(old.paths, name):
-                        raise ConfigError(
-                            f"{config.file}: paths.{name}: expected {getattr(old.paths, name)}, "
-                            f"got {getattr(config.paths, name)}",
-                            hint="another state folder needs a restart",
-                        )
-                if config.socket != old.socket:
-                    raise ConfigError(
-                        f"{config.file}: daemon.socket: expected {old.socket}, got {config.socket}",
-                        hint="another socket needs a restart",
-                    )
-                self._config = config
+                _expect_same(config, "paths.state", old.paths.state, config.paths.state)
+                _expect_same(config, "daemon.socket", old.socket, config.socket)
                 await self._close_parts()
-                self._service.configure(config)
-                await self._open_parts()
-                self._need_upstreams().recipes_changed()
+                self._config = config
+                try:
+                    self._service.configure(config)
+                finally:
+                    await self._open_parts()
                 self._desk.tell("reloaded", f"configuration of {config.file or 'the defaults'}")
             finally:
                 self._manager.ready(self._describe())
@@ -287,7 +278,8 @@ class _Process:
             try:
                 self._desk.records.has_running()
                 self._desk.blobs.folder.stat()
-                self._manager.watchdog()
+                if self._watch is None or self._watch.state.mode != "stopped":
+                    self._manager.watchdog()
             except (MinidError, OSError) as error:
                 self._log.error("the store does not answer", error=str(error))
             await asyncio.sleep(timeout_s / 2)
@@ -309,3 +301,12 @@ class _Process:
                 self._log.error("configuration kept as it was", error=str(error))
 
         self._reload_task = self._loop.create_task(reload())
+
+
+def _expect_same(config: Config, key: str, old: Path, new: Path) -> None:
+    """ConfigError for what a running service cannot change."""
+    if old != new:
+        raise ConfigError(
+            f"{config.file or 'the defaults'}: {key}: expected {old}, got {new}",
+            hint="this takes a restart of the service",
+        )

@@ -19,6 +19,7 @@ from minid.upstream.values import Event
 _SLEEP_S = 300.0
 _AFTER_FAULT_S = 60.0
 _LEAST_S = 0.02
+_FOLLOW_AFTER_S = 0.25
 
 
 class Upstreams:
@@ -56,14 +57,17 @@ class Upstreams:
             on_move=service.moved,
         )
         self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Upstreams:
-        self.recipes_changed()
+        self._follow()
         if self._config.track.enabled:
             self._task = asyncio.create_task(self._run(), name="upstreams")
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -72,7 +76,16 @@ class Upstreams:
         await self._web.close()
 
     def recipes_changed(self) -> None:
-        """Follow the recipes as they are now; one that is broken waits until it is mended."""
+        """Follow the recipes as they are in a moment; one that is broken waits until it is mended.
+
+        Not at once: of thousands that takes longer than the run of what changed should wait.
+        """
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_FOLLOW_AFTER_S, self._follow)
+
+    def _follow(self) -> None:
+        self._timer = None
         self.tracker.set_recipes(self._service.catalogue.recipes)
         self._changed.set()
 
