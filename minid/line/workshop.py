@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minid.config import Config
-from minid.errors import HostError
+from minid.errors import HostError, StoreError
 from minid.recipe import Recipe
 from minid.report import Reporter, Silence
 from minid.store.blobs import Blobs
@@ -75,7 +75,7 @@ def open_workshop(
     """Take the writer's lock, make what is missing, and clear what a killed minid left.
 
     With a `role` (`store.lock`) the records are shared: processes that inherit `lock_fd` may write
-    too, with `open_delegate`.
+    too, with `open_delegate`. StoreError, without a `role`, where the holder of the lock has one.
     """
     reporter = reporter or Silence()
     state = config.paths.state
@@ -83,7 +83,13 @@ def open_workshop(
     _refuse_foreign(state)
 
     def tell(holder: str) -> None:
-        reporter.note("minid", f"waiting for another minid (process {holder}) to end")
+        pid, _, other = holder.partition(" ")
+        if other and not role:  # a service does not end by itself
+            raise StoreError(
+                f"{state}: expected to write there, got a {other} (process {pid}) that does",
+                hint="ask again: what can goes through it",
+            )
+        reporter.note("minid", f"waiting for another minid (process {pid}) to end")
 
     with writer_lock(state / "lock", tell, role) as lock_fd:
         blobs = Blobs(config.paths.store)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+
+_LOOK_S = 0.05
 
 
 @contextmanager
@@ -14,23 +18,35 @@ def writer_lock(path: Path, on_wait: Callable[[str], None], role: str = "") -> I
     """Hold the lock file at `path`, waiting for another holder to end; gives its descriptor, which
     a child that inherits it holds as well.
 
-    `on_wait` is called once with the holder's record when there is one: its process id and, after
-    a space, its `role` if it has one. The kernel frees the lock when its holder dies, however it
-    dies.
+    `on_wait` is called once for each holder that is waited for, with its record: its process id
+    and, after a space, its `role` if it has one. What it raises ends the waiting. The kernel frees
+    the lock when its holder dies, however it dies.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_wait(_record(descriptor))
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _take(descriptor, on_wait)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} {role}".strip().encode() + b"\n", 0)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _take(descriptor: int, on_wait: Callable[[str], None]) -> None:
+    told = ""
+    for attempt in count():
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            record = _record(descriptor)
+            # `lock_holder` holds it for an instant, which is not worth a word.
+            if attempt and record and record != told:
+                on_wait(record)
+                told = record
+            time.sleep(_LOOK_S)
+        else:
+            return
 
 
 def lock_holder(path: Path) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from minid.config import Config, Paths
-from minid.errors import HostError
+from minid.errors import HostError, StoreError
 from minid.line.workshop import open_workshop
 from minid.report import Silence
 from minid.store.records import Records
@@ -95,6 +95,15 @@ def test_a_second_one_waits_and_says_for_whom(tmp_path: Path) -> None:
     assert done.is_set()
     (text,) = notes.texts
     assert text.startswith("minid: waiting for another minid (process ")
+
+
+def test_nobody_waits_for_a_service(tmp_path: Path) -> None:
+    with (
+        open_workshop(config(tmp_path), {}, role="daemon"),
+        pytest.raises(StoreError, match=f"got a daemon \\(process {os.getpid()}\\)"),
+        open_workshop(config(tmp_path), {}),
+    ):
+        pass
 
 
 def test_an_error_inside_closes_the_records_and_frees_the_lock(tmp_path: Path) -> None:
