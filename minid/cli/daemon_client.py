@@ -36,17 +36,19 @@ class Daemon:
 
     path: Path
 
-    def ask(self, request: Request, *, patient: bool = False) -> Iterator[Answer]:
+    def ask(
+        self, request: Request, *, patient: bool = False, within_s: float = _ANSWER_S
+    ) -> Iterator[Answer]:
         """The answers, as they come, without the closing one; `daemon.requests` says which.
 
         The service's error is raised as what it is. StoreError where the service ends meanwhile,
-        or, unless `patient`, says nothing for a minute. Closing the iterator hangs up.
+        or, unless `patient`, says nothing for `within_s`. Closing the iterator hangs up.
         """
         from minid.daemon.requests import parse_error, request_line
 
         try:
             with _connected(self.path) as plug, plug.makefile("rb") as stream:
-                plug.settimeout(None if patient else _ANSWER_S)
+                plug.settimeout(None if patient else within_s)
                 plug.sendall(request_line(request))
                 while line := stream.readline(_MAX_ANSWER_BYTES):
                     answer = _parse_answer(self.path, line)
@@ -57,15 +59,18 @@ class Daemon:
                     yield answer
         except TimeoutError:
             raise StoreError(
-                f"{self.path}: expected the service to answer within {_ANSWER_S:g} s"
+                f"{self.path}: expected the service to answer within {within_s:g} s, got nothing",
+                hint="it may be stopped or very busy",
             ) from None
         except OSError as error:
             raise _ended(self.path) from error
         raise _ended(self.path)
 
-    def ask_once(self, request: Request, *, patient: bool = False) -> Answer:
+    def ask_once(
+        self, request: Request, *, patient: bool = False, within_s: float = _ANSWER_S
+    ) -> Answer:
         """The only answer to a request that has one."""
-        answers = list(self.ask(request, patient=patient))
+        answers = list(self.ask(request, patient=patient, within_s=within_s))
         if not answers:
             raise StoreError(f"{self.path}: expected an answer of the service, got none")
         return answers[-1]

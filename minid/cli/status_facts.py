@@ -6,19 +6,21 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from minid.cli.daemon_client import Daemon, find_daemon
+from minid.cli.daemon_client import find_daemon
 from minid.cli.folder import Folder, assess_folder, need_recipes, sound_recipes, stem_of
 from minid.cli.queue_command import recorded_queue
 from minid.cli.store_reader import open_blobs
 from minid.cli.words import ago
 from minid.config import Config
 from minid.daemon.requests import Status
-from minid.errors import HostError, UsageError
+from minid.errors import HostError, StoreError, UsageError
 from minid.store.overview import TaggedImage, last_runs, tagged_images
 from minid.store.records import Records, RunRow
 from minid.store.releases import Releases, TrackRow
 
 Facts = dict[str, Any]
+# A service that says nothing for so long is told as such, beside what the records have.
+_ANSWER_S = 10.0
 # How a recipe stands by its last run, where the service has nothing to do for it.
 _STATES = {"ok": "up to date", "unchanged": "up to date", "failed": "failed"}
 
@@ -68,13 +70,14 @@ def gather_status(config: Config, names: list[str], load: Callable[[], Folder]) 
     refused = ""
     try:
         daemon = find_daemon(config, wait=False)
-    except HostError as error:
-        daemon, refused = None, error.message
-    if daemon is None:
+        answer = daemon.ask_once(Status(), within_s=_ANSWER_S) if daemon else None
+    except (HostError, StoreError) as error:
+        answer, refused = None, error.message
+    if answer is None:
         facts = _from_folder(load(), names)
         queue = recorded_queue(config)
         return facts | {"daemon": None, "refused": refused} | queue
-    return _from_daemon(daemon, config, names)
+    return _from_daemon(answer, config, names)
 
 
 def status_code(facts: Facts) -> int:
@@ -123,8 +126,7 @@ def _state(last: RunRow | None) -> str:
     return "failed" if last.status == "failed" else "to be built"
 
 
-def _from_daemon(daemon: Daemon, config: Config, named: list[str]) -> Facts:
-    answer = daemon.ask_once(Status())
+def _from_daemon(answer: Facts, config: Config, named: list[str]) -> Facts:
     known = _Known(config)
     problems: Mapping[str, str] = answer.get("problems") or {}
     running = {str(row["recipe"]): row for row in answer["running"]}

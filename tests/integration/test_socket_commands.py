@@ -20,8 +20,11 @@ from typing import Any
 
 import pytest
 
+from minid.cli import status_facts
 from minid.cli.build_remote import _follow
 from minid.cli.daemon_client import Daemon
+from minid.cli.folder import Folder
+from minid.config_reader import load_config
 from minid.daemon.requests import (
     Build,
     Cancel,
@@ -378,6 +381,23 @@ def test_more_runs_than_fit_into_a_request(
     _follow(Daemon(line.state / "minid.sock"), range(10**7, 10**7 + 10_000), ended, quiet)
     assert len(ended) == 10_000
     assert len(handler.requests) == 3
+
+
+def test_a_service_that_is_stuck_keeps_nobody_from_the_records(
+    service: tuple[Line, Service, Pretender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line, _, handler = service
+    monkeypatch.setattr(status_facts, "_ANSWER_S", 0.2)
+
+    async def stuck(_: Request) -> AsyncIterator[dict[str, Any]]:
+        await asyncio.sleep(3600)
+        yield {}
+
+    handler.answers = stuck
+    config = load_config(line.folder / "config.toml", {})
+    facts = status_facts.gather_status(config, [], lambda: Folder(config, {}, ()))
+    assert facts["daemon"] is None
+    assert "expected the service to answer within 0.2 s" in facts["refused"]
 
 
 def test_one_who_may_not_ask_still_sees_the_records(
