@@ -21,9 +21,10 @@ class PollState:
     """What the last requests for a page brought. Times in seconds since the epoch, 0 for never.
 
     `etag` and `last_modified` are the server's own words of the last whole answer, `whole_at` when
-    that was, `digest` its body's SHA-256 in hex, and `content_type` and `final_url` what it came
-    with. `polled_at` is when the page was last asked for. `failures` counts failed requests in a
-    row, `absent` those of them that said 404, since `absent_since`.
+    that was, `digest` its body's SHA-256 in hex, `changed_at` when that was first seen, and
+    `content_type` and `final_url` what it came with. `polled_at` is when the page was last asked
+    for. `failures` counts failed requests in a row, `absent` those of them that said 404, since
+    `absent_since`.
     """
 
     etag: str = ""
@@ -32,6 +33,7 @@ class PollState:
     final_url: str = ""
     digest: str = ""
     whole_at: float = 0.0
+    changed_at: float = 0.0
     polled_at: float = 0.0
     failures: int = 0
     absent: int = 0

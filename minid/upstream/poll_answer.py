@@ -95,14 +95,16 @@ def _answered(state: PollState, now: float) -> PollState:
 def _fresh(url: str, state: PollState, answer: Answer, now: float) -> Polled:
     content_type = answer.headers.get("Content-Type", "")[:200]
     result = PollResult(url, "fresh", answer.body, content_type, answer.final_url)
+    digest = hashlib.sha256(answer.body).hexdigest()
     new = replace(
         _answered(state, now),
         etag=_verbatim(answer.headers.get("ETag", "")),
         last_modified=_verbatim(answer.headers.get("Last-Modified", "")),
         content_type=content_type,
         final_url=answer.final_url,
-        digest=hashlib.sha256(answer.body).hexdigest(),
+        digest=digest,
         whole_at=now,
+        changed_at=state.changed_at if digest == state.digest else now,
     )
     return Polled(result, new)
 

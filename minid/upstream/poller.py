@@ -40,7 +40,8 @@ _AFTER_BREAKER_S = 600.0
 @dataclass(frozen=True, slots=True)
 class ResourceSpec:
     """A page to ask: `every_s` is the shortest interval that one of its readers asks for, and
-    `newest_at` when its newest release came out (seconds since the epoch), 0 where unknown."""
+    `newest_at` when its newest release came out (seconds since the epoch). Where that is not
+    known, 0, the last change of the page stands for it."""
 
     kind: SourceKind
     every_s: float
@@ -255,7 +256,7 @@ class Poller:
             return result.until
         if result.outcome == "blocked":
             return result.until + _AFTER_BREAKER_S * chance
-        interval_s = _interval(page, now)
+        interval_s = _interval(page, polled.state, now)
         if result.outcome == "gone":
             interval_s = max(interval_s, polling.MAX_INTERVAL_S)
         return now + polling.jittered(interval_s, chance)
@@ -272,7 +273,7 @@ class Poller:
         """When a page is due at the latest by its interval as it is now."""
         if state.failures or not state.polled_at:
             return now + 2 * polling.MAX_INTERVAL_S
-        return state.polled_at + polling.jittered(_interval(page, now), 1.0)
+        return state.polled_at + polling.jittered(_interval(page, state, now), 1.0)
 
     def _forget(self, before: float) -> None:
         """Drop what nobody has asked for since then."""
@@ -280,10 +281,10 @@ class Poller:
         self.hosts.forget(before)
 
 
-def _interval(page: _Page, now: float) -> float:
-    spec = page.spec
-    age_s = now - spec.newest_at if spec.newest_at else None
-    return polling.base_interval(spec.every_s, age_s, inside=page.inside)
+def _interval(page: _Page, state: PollState, now: float) -> float:
+    newest_at = page.spec.newest_at or state.changed_at
+    age_s = now - newest_at if newest_at else None
+    return polling.base_interval(page.spec.every_s, age_s, inside=page.inside)
 
 
 async def _together(visits: Iterable[Awaitable[None]]) -> None:

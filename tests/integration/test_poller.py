@@ -481,6 +481,21 @@ def test_intervals_persist_and_follow_the_recipes(site, bench) -> None:
     bench(test)
 
 
+def test_a_page_that_rests_is_asked_less_often(site, bench) -> None:
+    site.put("/", LISTING)
+
+    async def test(b: Bench) -> None:
+        b.track(site.url("/"))
+        counts = [len(await b.go(10 * DAY)) for _ in range(6)]
+        assert 30 <= counts[0] <= 52
+        assert 8 <= counts[-1] <= 13
+        site.put("/", LISTING + b"<!-- new -->")
+        await b.go(2 * DAY)
+        assert 30 <= len(await b.go(10 * DAY)) <= 52
+
+    bench(test)
+
+
 def test_inside_hosts_may_be_asked_often(site, bench) -> None:
     site.put("/", LISTING)
 

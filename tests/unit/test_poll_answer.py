@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from minid.errors import FetchError
@@ -37,7 +39,9 @@ def test_a_page_is_kept_with_its_validators() -> None:
     polled = answered(200, b"<a href=x>", ETag='W/"2"', Last_Modified="today")
     assert polled.result.outcome == "fresh"
     assert (polled.state.etag, polled.state.last_modified) == ('W/"2"', "today")
-    assert polled.state.whole_at == polled.state.polled_at == NOW + 60
+    assert polled.state.whole_at == polled.state.polled_at == polled.state.changed_at == NOW + 60
+    again = answered(200, b"<a href=x>", replace(polled.state, changed_at=5.0))
+    assert again.state.changed_at == 5.0
 
 
 def test_not_modified_keeps_the_validators() -> None:

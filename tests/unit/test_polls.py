@@ -17,6 +17,7 @@ STATE = PollState(
     final_url="https://x.example/b",
     digest="d",
     whole_at=1.5,
+    changed_at=1.25,
     polled_at=2.5,
     failures=3,
     absent=1,
