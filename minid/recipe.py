@@ -56,7 +56,8 @@ class Distro:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the upstream archive comes from and what its bytes must be."""
+    """Where the upstream archive comes from and what its bytes must be. `moved_from` are version
+    and URL of the recipe's file, where minid moved the recipe to another release."""
 
     version: str
     url: str
@@ -65,6 +66,7 @@ class Source:
     alternatives: tuple[Alternative, ...] = ()
     patches: tuple[str, ...] = ()
     released: int | None = None
+    moved_from: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,5 +53,6 @@ def apply_lock(recipe: Recipe, lock: Lock | None) -> Recipe:
         distro=None,
         alternatives=(),
         released=None,
+        moved_from=(source.version, source.url),
     )
     return replace(recipe, source=moved)

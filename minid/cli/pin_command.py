@@ -79,14 +79,14 @@ def _release(folder: Folder, name: str) -> dict[str, Any]:
     daemon = find_daemon(folder.config)
     if daemon is not None:
         return daemon.ask_once(Unpin(name))
-    from minid.line.workshop import open_workshop
-    from minid.store.releases import Releases
 
-    with open_workshop(folder.config, folder.recipes) as shop:
-        releases = Releases(shop.records.database)
-        text = "back to what its file says" if name in releases.locks() else "was not moved"
-        releases.set_lock(name, None, shop.clock())
-    return {"recipe": name, "version": folder.recipes[name].source.version, "text": text}
+    async def work(tracker: Tracker, _shop: Workshop) -> dict[str, Any]:
+        lock = tracker.follow(name)
+        version = lock.of_version if lock else folder.recipes[name].source.version
+        text = f"back to the file's {version}" if lock else "was not moved"
+        return {"recipe": name, "version": version, "text": text}
+
+    return track_here(folder, work)
 
 
 def _write(folder: Folder, name: str, answer: dict[str, Any]) -> dict[str, Any]:

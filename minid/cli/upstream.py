@@ -82,7 +82,7 @@ async def _tracker(folder: Folder, shop: Workshop) -> AsyncIterator[Tracker]:
         )
         tracker = Tracker(
             poller,
-            Archives(web, shop.blobs),
+            Archives(web, shop.blobs, poller.hosts),
             releases,
             tracking=config.track,
             clock=shop.clock,

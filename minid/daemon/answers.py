@@ -211,12 +211,7 @@ class Answers:
             await self._foreman.wait_idle()
 
     def _reject(self, request: requests.Reject) -> Answer:
-        name, version = request.recipe, request.version
-        decision = self._tracker().reject(name, version)
-        lock = self._service.desk.releases.locks().get(name)
-        if lock is not None and lock.version == version:
-            self._service.moved(name, None)
-        return _told(decision)
+        return _told(self._tracker().reject(request.recipe, request.version))
 
     async def _pin(self, request: requests.Pin) -> Answer:
         lock, verdict = await self._tracker().find_release(request.recipe, request.version)
@@ -224,13 +219,11 @@ class Answers:
         self._service.desk.tell(
             "pinned", f"pinned to {lock.version}: {verdict.reason}", recipe=request.recipe
         )
-        self._tracker().set_pinned(request.recipe, pinned=True)
+        self._tracker().set_pinned(request.recipe)
         return {**lock.as_json(request.recipe), "text": verdict.reason}
 
     def _unpin(self, name: str) -> Answer:
-        lock = self._service.desk.releases.locks().get(name)
-        self._service.moved(name, None)
-        self._tracker().set_pinned(name, pinned=False)
+        lock = self._tracker().follow(name)
         recipe = self._service.catalogue.recipes.get(name)
         version = recipe.source.version if recipe else ""
         text = f"back to the file's {version}" if lock else "was not moved"

@@ -49,7 +49,7 @@ class Upstreams:
         )
         self.tracker = Tracker(
             poller,
-            Archives(self._web, desk.blobs),
+            Archives(self._web, desk.blobs, poller.hosts),
             desk.releases,
             tracking=config.track,
             clock=desk.clock,

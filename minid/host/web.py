@@ -27,6 +27,7 @@ from minid.host.http import (
     MAX_REDIRECTS,
     REDIRECTS,
     Progress,
+    StatusError,
     check_encoding,
     parse_retry_after,
     status_error,
@@ -126,7 +127,8 @@ class Web:
         """The bytes of a small file. AbsentError for 404 and 410, StatusError for another status
         than 200."""
         answer = await self.get(url, max_bytes=max_bytes)
-        _expect_200(answer.final_url, answer.status, answer.headers)
+        if answer.status != 200:
+            raise answer_error(answer)
         return answer.body
 
     async def download(
@@ -154,7 +156,8 @@ class Web:
                 raise _PassedError(error) from error
 
         async def take(address: WebAddress, response: aiohttp.ClientResponse) -> Answer:
-            _expect_200(address.url, response.status, response.headers)
+            if response.status != 200:
+                raise answer_error(Answer(response.status, response.headers, b"", address.url))
             check_encoding(address, response.headers.get("Content-Encoding", ""))
             done, length = 0, response.content_length
             if (length or 0) > cap:
@@ -289,12 +292,13 @@ def _network_failure(address: WebAddress, error: Exception) -> FetchError:
     return FetchError(f"{address}: expected an answer, got {' '.join(str(text).split())[:200]}")
 
 
-def _expect_200(url: str, status: int, headers: Mapping[str, str]) -> None:
-    if status != 200:
-        wait = parse_retry_after(headers.get("Retry-After", ""), headers.get("Date", ""))
-        error = status_error(shown(url), status, wait)
-        error.place = url
-        raise error
+def answer_error(answer: Answer) -> StatusError:
+    """The error that an answer with another status than 200 is to who needs the body."""
+    headers = answer.headers
+    wait = parse_retry_after(headers.get("Retry-After", ""), headers.get("Date", ""))
+    error = status_error(shown(answer.final_url), answer.status, wait)
+    error.place = answer.final_url
+    return error
 
 
 async def _read_page(

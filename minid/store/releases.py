@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -36,6 +36,12 @@ class Releases:
     def batch(self) -> AbstractContextManager[None]:
         """Put all that is written inside on disk in one turn; see `Database.batch`."""
         return self._database.batch()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """As `batch`, and where the end is an error, nothing of it comes on disk."""
+        with self._database.batch(), self._database.transaction():
+            yield
 
     def tracks(self) -> dict[str, TrackRow]:
         """What is remembered of every recipe."""

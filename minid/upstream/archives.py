@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minid.formats.digest import Digest
-from minid.host.web import Answer, Web
+from minid.host.web import Answer, Web, answer_error
 from minid.recipe import Recipe
 from minid.store.blobs import Blobs, Sink
+from minid.upstream.hosts import Hosts
 from minid.upstream.reroll import refuse_archive
 from minid.upstream.tracking import ArchiveWatch
 from minid.upstream.values import Verdict, Verify
-from minid.upstream.verify import verify_release
+from minid.upstream.verify import Fetch, verify_release
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,9 @@ class Release:
 class Arrival:
     """An archive that has come whole and is in the store once `keep` was called."""
 
-    def __init__(self, sink: Sink, answer: Answer, web: Web) -> None:
+    def __init__(self, sink: Sink, answer: Answer, fetch: Fetch) -> None:
         self._sink = sink
-        self._web = web
+        self._fetch = fetch
         self.answer = answer
         self.digest = sink.digest_so_far()
 
@@ -58,7 +59,7 @@ class Arrival:
             release.version,
             release.recipe.folder,
             release.stated,
-            self._web.fetch,
+            self._fetch,
         )
 
     async def keep(self, blobs: Blobs) -> None:
@@ -68,10 +69,12 @@ class Arrival:
 
 
 class Archives:
-    """Fetches archives of releases that no recipe names yet."""
+    """Fetches archives of releases that no recipe names yet, and their signatures; every request
+    takes its host's turn, and is a WaitError where that host is left alone."""
 
-    def __init__(self, web: Web, blobs: Blobs) -> None:
+    def __init__(self, web: Web, blobs: Blobs, hosts: Hosts) -> None:
         self._web = web
+        self._hosts = hosts
         self.blobs = blobs
 
     async def head(self, url: str, known: ArchiveWatch) -> tuple[int, Mapping[str, str]]:
@@ -79,7 +82,10 @@ class Archives:
         304 where they still hold."""
         headers = {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified}
         asked = {name: value for name, value in headers.items() if value}
-        answer = await self._web.head(url, headers=asked)
+        async with self._hosts.turn(url):
+            answer = await self._web.head(url, headers=asked)
+            if answer.status in (429, 503):
+                raise answer_error(answer)
         return answer.status, answer.headers
 
     @asynccontextmanager
@@ -89,5 +95,10 @@ class Archives:
         """Fetch an archive; what was not kept inside is gone afterwards. FetchError as
         `Web.download`."""
         with self.blobs.receive() as sink:
-            answer = await self._web.download(url, sink.write, progress=watch)
-            yield Arrival(sink, answer, self._web)
+            async with self._hosts.download(url):
+                answer = await self._web.download(url, sink.write, progress=watch)
+            yield Arrival(sink, answer, self._fetch)
+
+    async def _fetch(self, url: str, max_bytes: int) -> bytes:
+        async with self._hosts.turn(url):
+            return await self._web.fetch(url, max_bytes)

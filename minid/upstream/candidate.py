@@ -61,7 +61,7 @@ def note_look(
     other = known.get(digest) or dict(memory.digests).get(digest) or version
     if other != version:
         return refuse(memory, version, f"the archive is the one of {other}")
-    candidate = replace(candidate, failures=0, next_look=0.0)
+    candidate = replace(candidate, failures=0, next_look=0.0, reason="")
     if digest == candidate.digest:
         stood = now >= candidate.looked + rules.settle_s
         kept = replace(memory, candidate=candidate)
@@ -86,6 +86,14 @@ def note_failure(memory: TrackMemory, version: str, reason: str, now: float) -> 
     if failures == _TELL_FAILURES_AT:
         events = (_event("unavailable", candidate, f"{version} cannot be fetched: {reason}"),)
     return Step(replace(memory, candidate=failed), events)
+
+
+def note_wait(memory: TrackMemory, version: str, reason: str, until: float) -> Step:
+    """Nothing could be asked, since a host is left alone until then. No failure."""
+    candidate = _candidate(memory, version)
+    if candidate is None:
+        return Step(memory)
+    return Step(replace(memory, candidate=replace(candidate, next_look=until, reason=reason)))
 
 
 def note_verdict(
@@ -165,6 +173,11 @@ def reject(memory: TrackMemory, version: str) -> Step:
     )
     event = Event("rejected", f"{version} is rejected", (("version", version),))
     return Step(rejected, (event,), "judge")
+
+
+def follow_again(memory: TrackMemory) -> Step:
+    """A person gave the word back to the recipe's file: what its page lists is new again."""
+    return Step(replace(memory, high="", candidate=None), (), "judge")
 
 
 def _candidate(memory: TrackMemory, version: str) -> Candidate | None:

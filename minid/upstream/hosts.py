@@ -16,6 +16,7 @@ from minid.errors import FetchError
 from minid.formats.url import parse_web_address
 from minid.host.http import StatusError
 from minid.store.polls import HostWait
+from minid.upstream.poll_memory import PollMemory
 from minid.upstream.polling import kept_wait
 
 BLOCKED = "blocked: "
@@ -46,20 +47,19 @@ class Host:
 
 
 class Hosts:
-    """All hosts by `host_of`. `note` is told of each wait that begins, and of each that ends, as
-    one until 0. For one event loop."""
+    """All hosts by `host_of`; `memory` outlives them. For one event loop."""
 
     def __init__(
         self,
         waits: Mapping[str, HostWait],
-        note: Callable[[HostWait], None],
+        memory: PollMemory,
         *,
         clock: Callable[[], float],
         gap_s: float,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._hosts = {name: Host(wait) for name, wait in waits.items()}
-        self._note = note
+        self._memory = memory
         self._clock = clock
         self._gap_s = gap_s
         self._sleep = sleep
@@ -84,11 +84,6 @@ class Hosts:
             for name, host in self._hosts.items()
             if host.wait is not None and host.wait.until > now
         }
-
-    def left_alone_until(self, url: str) -> float:
-        """Until when the host of a URL is left alone; 0 where it is not."""
-        known = self._hosts.get(host_of(url))
-        return known.wait.until if known is not None and known.wait is not None else 0.0
 
     @asynccontextmanager
     async def turn(self, url: str) -> AsyncIterator[None]:
@@ -149,6 +144,7 @@ class Hosts:
             name = host_of(error.place or url)
             reason = asked_reason(name, until - now, error.status)
             self.leave_alone(HostWait(name, until, reason))
+            self._memory.save()
             raise WaitError(reason, until) from error
 
     def leave_alone(self, wait: HostWait) -> None:
@@ -156,7 +152,7 @@ class Hosts:
         host = self._known(wait.host)
         if host.wait is None or host.wait.until < wait.until:
             host.wait = wait
-            self._note(wait)
+            self._memory.note_wait(wait)
 
     def welcome(self, name: str) -> None:
         """The host has answered: what it was left alone for is over, if it was blocked or its time
@@ -164,7 +160,7 @@ class Hosts:
         wait = self[name].wait
         if wait is not None and (wait.until <= self._clock() or wait.reason.startswith(BLOCKED)):
             self[name].wait = None
-            self._note(HostWait(name, 0.0, ""))
+            self._memory.note_wait(HostWait(name, 0.0, ""))
 
     def forget(self, before: float) -> None:
         """Drop waits that were over by then."""

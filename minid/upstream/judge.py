@@ -182,20 +182,14 @@ class _Walk:
         return reason or jump_reason(version, self.current, self.rules.max_jump)
 
     def _pick(self, offers: Sequence[Found]) -> str:
-        wanted = self.rules.extension
         for offer in offers:
-            if not wanted or not offer.url or self._extension(offer) == wanted:
+            if self.rules.fits(offer):
                 self.picked = offer
                 return ""
         others = ", ".join(sorted({extension_of(offer.url) or offer.url for offer in offers}))
-        reason = f"there is no {wanted} of it, only {others}"
+        reason = f"there is no {self.rules.extension} of it, only {others}"
         self.unpacked.append((offers[0].version, reason))
         return reason
-
-    def _extension(self, offer: Found) -> str:
-        # Only links of an index are names of files; other pages may tell any address.
-        found = extension_of(offer.url)
-        return found or ("" if self.rules.source == "index" else self.rules.extension)
 
 
 def _by_version(

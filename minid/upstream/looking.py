@@ -9,7 +9,8 @@ from minid.formats.digest import Digest
 from minid.host.http import AbsentError
 from minid.upstream import candidate as life
 from minid.upstream.archives import Archives, Arrival, Release
-from minid.upstream.memory import Step
+from minid.upstream.hosts import WaitError
+from minid.upstream.memory import Candidate, Step
 from minid.upstream.tracking import Tracked
 from minid.upstream.values import Verdict
 
@@ -18,59 +19,54 @@ Apply = Callable[[Step], None]
 
 async def look(
     tracked: Tracked, archives: Archives, clock: Callable[[], float], apply: Apply
-) -> bool:
-    """Look at the archive of the candidate now; whether it is accepted, and in the store.
+) -> None:
+    """Look at the archive of the candidate now; it is in the store before it is accepted.
 
     What was found goes to `apply` step by step, which puts it into `tracked.memory`: a page may be
-    judged while an archive is fetched. Failures of the site are steps too and raise nothing.
+    judged while an archive is fetched, and steps about a candidate of the past do nothing. Failures
+    of the site are steps too and raise nothing.
     """
     candidate = tracked.memory.candidate
     if candidate is None:
-        return False
+        return
     version = candidate.version
     try:
         async with archives.receive(candidate.url) as arrival:
-            return await _judge(tracked, arrival, archives, clock, apply)
+            await _judge(tracked, candidate, arrival, archives, clock, apply)
     except AbsentError as error:
         verdict = Verdict("missing", error.message)
-        step = life.note_verdict(
-            tracked.memory, tracked.rules, version, candidate.digest, verdict, clock()
-        )
+        memory, now = tracked.memory, clock()
+        apply(life.note_verdict(memory, tracked.rules, version, candidate.digest, verdict, now))
+    except WaitError as error:
+        apply(life.note_wait(tracked.memory, version, error.message, error.until))
     except FetchError as error:
-        step = life.note_failure(tracked.memory, version, error.message, clock())
-    apply(step)
-    return False
+        apply(life.note_failure(tracked.memory, version, error.message, clock()))
 
 
 async def _judge(
     tracked: Tracked,
+    candidate: Candidate,
     arrival: Arrival,
     archives: Archives,
     clock: Callable[[], float],
     apply: Apply,
-) -> bool:
-    candidate = tracked.memory.candidate
-    if candidate is None:
-        return False
+) -> None:
     version, digest, known = candidate.version, arrival.digest.hex, tracked.known_digests()
     refused = await arrival.refused(version, known)
     if refused is not None:
         apply(life.refuse(tracked.memory, version, refused.reason))
-        return False
+        return
     words = {known_digest.hex: other for known_digest, other in known.items()}
     step = life.note_look(tracked.memory, tracked.rules, version, digest, words, clock())
     apply(step)
     if step.action != "verify":
-        return False
-    release = Release(
-        tracked.recipe, version, candidate.url, tracked.rules.verify, candidate.sha256
-    )
+        return
+    rules = tracked.rules
+    release = Release(tracked.recipe, version, candidate.url, rules.verify, candidate.sha256)
     verdict = await arrival.verdict(release)
     if verdict.status == "good":
         await arrival.keep(archives.blobs)
-    step = life.note_verdict(tracked.memory, tracked.rules, version, digest, verdict, clock())
-    apply(step)
-    return step.action == "accept"
+    apply(life.note_verdict(tracked.memory, rules, version, digest, verdict, clock()))
 
 
 async def fetch_approved(tracked: Tracked, archives: Archives, url: str, digest: str) -> Digest:

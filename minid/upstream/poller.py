@@ -61,7 +61,7 @@ class Poller:
     """Owns the schedule. `clock` gives seconds since the epoch, `random` numbers from 0 to 1.
 
     For one event loop and one caller of `poll_due` at a time; `poll` may be called beside it.
-    `hosts` is for those who ask the same hosts for other things than pages; they call `save`.
+    `hosts` is for those who ask the same hosts for other things than pages.
     `sleep` is for the gap before a poll that a person asked for. StoreError passes everywhere.
     """
 
@@ -82,7 +82,7 @@ class Poller:
         self._tracking = tracking
         self._pages: dict[str, _Page] = {}
         self.hosts = Hosts(
-            polls.waits(), self._memory.note_wait, clock=clock, gap_s=tracking.gap_s, sleep=sleep
+            polls.waits(), self._memory, clock=clock, gap_s=tracking.gap_s, sleep=sleep
         )
         self._slots = asyncio.Semaphore(tracking.parallel)
         # Not the loop's own threads: those resolve names, for which nobody should have to wait.
@@ -186,10 +186,6 @@ class Poller:
                 result = await self._ask(url, page)
         self._memory.save()
         return result
-
-    def save(self) -> None:
-        """Put on disk which hosts are left alone, when others than pages were asked."""
-        self._memory.save()
 
     async def _visit(self, name: str, urls: Iterable[str], results: list[PollResult]) -> None:
         """Ask a host for pages, one after the other, as long as that is welcome."""

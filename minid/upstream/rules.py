@@ -31,8 +31,8 @@ class Rules:
     """The table with its defaults filled in; `docs/reference/recipe.md` has the keys.
 
     `match` is None where the source needs none. `rejects` are versions as written, and
-    `reject_patterns` the other ones. `source_url` and `version` are the recipe's own, `extension`
-    is that of its archive.
+    `reject_patterns` the other ones. `source_url` and `version` are of the recipe's file, also
+    where it was moved to another release; `extension` is that of its archive.
     `basis` says which listing and which filters these are: what was remembered under another one
     does not count. `proof` says the same of the ways to verify.
     """
@@ -74,6 +74,14 @@ class Rules:
             return moved if moved != template else _move_url(template, self.version, found.version)
         return found.url
 
+    def fits(self, found: Found) -> bool:
+        """Whether an archive is packed as the recipe's own, as far as its link tells."""
+        if not self.extension or not found.url:
+            return True
+        # Only links of an index are names of files; other pages may tell any address.
+        unknown = "" if self.source == "index" else self.extension
+        return (extension_of(found.url) or unknown) == self.extension
+
     def drop_reason(self, version: str) -> str:
         """Why a version does not count, or nothing where it does."""
         if len(version) > _MAX_VERSION or not _VERSION.fullmatch(version):
@@ -105,14 +113,15 @@ def read_rules(recipe: Recipe, tracking: Tracking | None = None) -> Rules:
     table: dict[str, Any] = dict(recipe.track.options)
     times = tracking or Tracking()
     rejects = [str(item) for item in table.get("reject", ())]
+    version, url = recipe.source.moved_from or (recipe.source.version, recipe.source.url)
     patterns = [item for item in rejects if not _EXACT.fullmatch(item)]
     verify = read_verify(recipe.track.options)
     return Rules(
         recipe=recipe.name,
         source=recipe.track.source,
-        version=recipe.source.version,
-        source_url=recipe.source.url,
-        extension="" if "artifact" in table else extension_of(recipe.source.url),
+        version=version,
+        source_url=url,
+        extension="" if "artifact" in table else extension_of(url),
         url=table.get("url", ""),
         match=_compile(recipe, "match", table["match"]) if "match" in table else None,
         items=table.get("items", ""),

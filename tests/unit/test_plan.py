@@ -75,6 +75,7 @@ SOURCE: dict[str, tuple[object, str]] = {
     "alternatives": ((Alternative("https://upstream.test/web.tar.xz", OTHER),), ""),
     # Patches count by their bytes, in OwnFiles.
     "patches": (("fix.patch",), ""),
+    "moved_from": (("1.1", "https://upstream.test/web-1.1.tar.gz"), ""),
 }
 BUILD: dict[str, tuple[object, str]] = {
     # An environment counts by its digest, a needed library by its key.

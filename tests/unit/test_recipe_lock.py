@@ -27,7 +27,9 @@ LOCK = Lock("1.2.4", "https://web.example/web-1.2.4.tar.gz", NEW, "1.2.3", OLD)
 
 def test_a_moved_recipe_is_the_new_release_with_the_old_patches() -> None:
     moved = apply_lock(WEB, LOCK)
-    assert moved.source == Source("1.2.4", LOCK.url, NEW, patches=("fix.patch",))
+    assert moved.source == Source(
+        "1.2.4", LOCK.url, NEW, patches=("fix.patch",), moved_from=("1.2.3", SOURCE.url)
+    )
     assert tag_names(moved) == ("web:1.2.4", "web:latest")
     assert replace(moved, source=SOURCE) == WEB
 
