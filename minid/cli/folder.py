@@ -37,13 +37,16 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print facts as JSON")
 
 
+def config_file(arguments: argparse.Namespace) -> Path | None:
+    """The config.toml that --config, the environment or the folder names; None: the defaults."""
+    if arguments.config:
+        return Path(arguments.config)
+    return find_config(Path.cwd(), os.environ)
+
+
 def load_folder_config(arguments: argparse.Namespace) -> Config:
     """The configuration that --config, the environment or the folder names."""
-    if arguments.config:
-        file: Path | None = Path(arguments.config)
-    else:
-        file = find_config(Path.cwd(), os.environ)
-    return load_config(file, os.environ)
+    return load_config(config_file(arguments), os.environ)
 
 
 def load_folder(arguments: argparse.Namespace) -> Folder:
