@@ -36,7 +36,7 @@ STOP_S = 15.0
 _ALARMING = frozenset(
     {
         *("failed", "infra", "broken", "held", "suspect", "refused", "rerolled", "notify-failed"),
-        *("source-gone", "source-blocked", "archive-gone", "not-retried"),
+        *("source-gone", "source-blocked", "archive-gone", "not-retried", "endless"),
     }
 )
 
@@ -144,6 +144,7 @@ class _Process:
                 task.cancel()
             await self._close_parts()
             await self._foreman.stop(0.0)
+            await self._hire_notifications(None)
             self._log.info("stopped")
 
     async def reload(self) -> Path | None:
@@ -171,9 +172,7 @@ class _Process:
 
     async def _open_parts(self) -> None:
         config, parts = self._config, AsyncExitStack()
-        self._notifications = await parts.enter_async_context(
-            Notifications(config.notify, socket.gethostname(), self._not_told)
-        )
+        await self._hire_notifications(config)
         self._upstreams = await parts.enter_async_context(
             Upstreams(config, self._desk, self._service, self._fault)
         )
@@ -191,6 +190,15 @@ class _Process:
     async def _close_parts(self) -> None:
         parts, self._parts = self._parts, AsyncExitStack()
         await parts.aclose()
+
+    async def _hire_notifications(self, config: Config | None) -> None:
+        """Tell those whom this configuration names, nobody for None; what waits is told first."""
+        if self._notifications is not None:
+            await self._notifications.close()
+        self._notifications = None
+        if config is not None:
+            notifications = Notifications(config.notify, socket.gethostname(), self._not_told)
+            self._notifications = await notifications.__aenter__()
 
     def _need_upstreams(self) -> Upstreams:
         assert self._upstreams is not None
