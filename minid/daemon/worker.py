@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minid.daemon.job import Job, Result, dump_message, dump_result, load_job
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _EVERY_S = 0.2
 _MAX_TEXT = 500
+_OOM_SCORE = "300"
 # What the machine lacks, whatever was to be done.
 _MACHINES_FAULT = {
     errno.ENOSPC,
@@ -115,6 +117,8 @@ def main() -> None:
     from minid.host.launch import die_with_parent
 
     die_with_parent(job.parent)
+    with suppress(OSError):  # where memory runs out, a build is to go and not the service
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
     channel = os.dup(1)
     os.dup2(2, 1)  # whatever writes there by mistake
 

@@ -190,6 +190,8 @@ def test_a_killed_worker_is_lost_and_its_run_waits_for_another_try(line: Line) -
         run = yard.plan()["sleeper"]
         await until_asleep(yard)
         (pid,) = worker_pids()
+        score = Path(f"/proc/{pid}/oom_score_adj").read_text()
+        assert int(score) > 0, "the kernel takes it before the service"
         os.kill(pid, signal.SIGKILL)
         await yard.until(lambda: yard.ends)
         ((row, result),) = yard.ends
