@@ -77,6 +77,7 @@ MADE: dict[str, type] = {
 NOT_KEYS = {
     recipe.Check: {"kind", "port", "path", "status", "headers", "send", "argv"},
     config.EnvironmentSpec: {"name"},
+    recipe.Source: {"moved_from"},
 }
 KEYS_ONLY = {recipe.Check: {"http", "tcp", "exec"}}
 ALL = [(f"{page}:{prefix}", t) for page in PAGES for prefix, t in _tables(PAGES[page])]
