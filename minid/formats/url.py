@@ -17,6 +17,10 @@ _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9.])?|[0-9A-Fa-f:.]*:
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,200}")
 # urlsplit drops tabs and line ends silently; a space would end the request line early.
 _NOT_PLAIN = re.compile(r"[^\x21-\x7e]")
+# All unicast addresses of the open Internet (RFC 4291, 2.4), and those of RFC 6052 that stand for
+# an IPv4 address where a network has no other way to it.
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,12 @@ def is_public(address: str) -> bool:
     """Whether an IP address is one of the open Internet: not loopback, private, link-local, …"""
     parsed = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(parsed, ipaddress.IPv6Address):
-        parsed = parsed.ipv4_mapped or parsed.sixtofour or parsed
+        if parsed in _TRANSLATED:
+            parsed = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+        else:
+            parsed = parsed.ipv4_mapped or parsed.sixtofour or parsed
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed not in _GLOBAL_UNICAST:
+        return False
     return parsed.is_global and not parsed.is_multicast
 
 

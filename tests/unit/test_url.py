@@ -126,13 +126,26 @@ def test_redirects_that_are_refused(location):
         "::ffff:10.0.0.1",
         "2002:7f00:1::1",
         "ff02::1",
+        "::127.0.0.1",
+        "::ffff:0:127.0.0.1",
+        "64:ff9b::10.0.0.1",
+        "64:ff9b:1::10.0.0.1",
+        "fec0::1",
     ],
 )
 def test_inside_addresses(address):
     assert not is_public(address)
 
 
-@pytest.mark.parametrize("address", ["151.101.2.132", "2a04:4e42::644", "::ffff:151.101.2.132"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "151.101.2.132",
+        "2a04:4e42::644",
+        "::ffff:151.101.2.132",
+        "64:ff9b::151.101.2.132",
+    ],
+)
 def test_public_addresses(address):
     assert is_public(address)
 
