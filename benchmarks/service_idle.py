@@ -107,9 +107,9 @@ def _spread(folder: Path) -> None:
     """Have the pages be due at random within the six hours to come."""
     chance, now = random.Random(1), time.time()
     with sqlite3.connect(folder / "var" / "records.sqlite") as connection:
-        for (url,) in connection.execute("SELECT url FROM polls").fetchall():
+        for (url,) in connection.execute("SELECT url FROM resources").fetchall():
             due = now + chance.uniform(0.0, EVERY_S)
-            connection.execute("UPDATE polls SET next_poll = ? WHERE url = ?", (due, url))
+            connection.execute("UPDATE resources SET next_poll = ? WHERE url = ?", (due, url))
 
 
 def _asked(folder: Path) -> int:
@@ -122,7 +122,9 @@ def _polled(folder: Path) -> set[tuple[str, float]]:
 
 def _rows(folder: Path) -> list[tuple[str, float]]:
     with sqlite3.connect(f"file:{folder}/var/records.sqlite?mode=ro", uri=True) as connection:
-        return connection.execute("SELECT url, next_poll FROM polls").fetchall()
+        return connection.execute(
+            "SELECT url, next_poll FROM resources WHERE state LIKE '%digest%'"
+        ).fetchall()
 
 
 def main() -> None:
