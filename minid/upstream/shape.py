@@ -19,7 +19,9 @@ _MORE_CHARACTERS = 12
 
 def shape_reason(version: str, current: str) -> str:
     """How `version` looks unlike `current`, or nothing where it does not."""
-    if _DATE.search(version) and not _DATE.search(current):
+    # 10.11.10 after 10.11.9 is none, although it could be one.
+    same_first = component(version, 1) == component(current, 1)
+    if not same_first and _DATE.search(version) and not _DATE.search(current):
         return f"looks like a date, {current} does not"
     if _SEVERAL.search(current) and not _SEVERAL.search(version):
         return f"has one number, {current} has several"
