@@ -19,6 +19,9 @@ from minid.upstream.values import Event, Found
 _SEEN = 32
 # The newest ones that something is to be told of; told again when they are forgotten.
 _FACTS = 20
+# The newest versions that do not count, with reasons: a page may list tens of thousands.
+_DROPPED = 100
+_OTHERS = 3
 Ranked = Sequence[tuple[VersionKey, str]]
 
 
@@ -37,7 +40,7 @@ class Judgement:
     `candidate` is the release to look at, hold or build, None where there is none or the page is
     not believed. `newest` is the newest release known that counts. `note` is one line for a person,
     and begins with "suspect: " where the page is not believed; empty where all is well. `dropped`
-    goes from the newest down.
+    goes from the newest down, and has the 100 newest.
     """
 
     memory: TrackMemory
@@ -131,7 +134,7 @@ class _Walk:
         self._offers = _by_version(listing, self._above(release_key(current)))
         for key, version in self._above(release_key(current)):
             reason = self._reason(key, version)
-            if reason:
+            if reason and len(self.dropped) < _DROPPED:
                 self.dropped.append(Dropped(version, reason))
 
     def stale_reason(self) -> str:
@@ -186,7 +189,8 @@ class _Walk:
             if self.rules.fits(offer):
                 self.picked = offer
                 return ""
-        others = ", ".join(sorted({extension_of(offer.url) or offer.url for offer in offers}))
+        kinds = sorted({extension_of(offer.url) or offer.url for offer in offers})
+        others = ", ".join(kinds[:_OTHERS]) + (", …" if len(kinds) > _OTHERS else "")
         reason = f"there is no {self.rules.extension} of it, only {others}"
         self.unpacked.append((offers[0].version, reason))
         return reason

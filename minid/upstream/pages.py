@@ -22,6 +22,8 @@ MAX_LINES = 200_000
 _MAX_LINE = 4096
 _VERSION = re.compile(r"(?=[^0-9]*[0-9])[A-Za-z0-9]+(?:[._+~-][A-Za-z0-9]+)*")
 _MAX_VERSION = 64
+# A page whose links are short may have a long `<base href>`: each would become as long.
+_MAX_URL = 2048
 _HEX = re.compile(r"[0-9A-Fa-f]{64}")
 
 
@@ -94,6 +96,8 @@ def _linked(links: Iterable[str], start: str, rules: Rules) -> Iterator[Found]:
 
 def _join(base: str, path: str) -> str:
     """The http or https URL that a link leads to, or nothing."""
+    if len(base) + len(path) > _MAX_URL:
+        return ""
     try:
         joined = urljoin(base, path)
         parts = urlsplit(joined)

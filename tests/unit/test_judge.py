@@ -301,6 +301,22 @@ def test_many_dates_are_one_event_and_no_flood() -> None:
     assert "and 19 more" in upstream.texts[0]
 
 
+def test_numbers_that_could_be_a_date_and_go_on_are_none() -> None:
+    looked = Upstream("10.11.9").page("10.11.9 10.11.10")
+    assert (version_of(looked), looked.dropped) == ("10.11.10", ())
+
+
+def test_thousands_of_versions_and_links_make_no_long_answer() -> None:
+    upstream = Upstream("1.0", make_rules(r"(\d+/)?foo-(?P<version>\d[\d.]*\d)(\.tar\.gz)?"))
+    names = [f"{folder}/foo-1.2" for folder in range(1000)]
+    looked = upstream.links(
+        ["foo-1.0.tar.gz", *names, *(f"foo-1.1.{n}.tar.gz" for n in range(999))]
+    )
+    assert len(looked.dropped) == 100
+    assert len(reasons(looked)["1.2"]) < 200
+    assert version_of(looked) == "1.1.998"
+
+
 def test_a_newer_release_takes_the_place_of_a_candidate() -> None:
     upstream = Upstream("1.0")
     upstream.page("1.0 1.1")

@@ -161,6 +161,14 @@ def test_many_links_and_a_long_one_are_bounded() -> None:
         index("<a href=x>" * (MAX_LINKS + 1))
 
 
+def test_a_long_base_is_none() -> None:
+    page = f'<base href="/{"x" * 4000}/">' + listing("nginx-1.0.tar.gz", "/nginx-1.1.tar.gz")
+    assert [item.url for item in index(page)] == [
+        "https://nginx.example/download/nginx-1.0.tar.gz",
+        "https://nginx.example/nginx-1.1.tar.gz",
+    ]
+
+
 # --- JSON
 
 PHP = {
