@@ -64,7 +64,7 @@ def read_answer(url: str, kind: SourceKind, state: PollState, answer: Answer, no
     fault = _page_fault(kind, answer)
     if status == 403 or (fault and fault.fault == "challenge"):
         why = fault.message if fault and fault.fault == "challenge" else f"status {status}"
-        return _blocked(url, state, answer, why, now)
+        return _blocked(url, state, why, now)
     if status == 429 or (status == 503 and "Retry-After" in answer.headers):
         return _asked_to_wait(url, state, answer, now)
     if status == 304:
@@ -131,9 +131,10 @@ def _absent(url: str, state: PollState, status: int, now: float) -> Polled:
     return Polled(PollResult(url, "gone" if gone else "failed", reason=reason), new)
 
 
-def _blocked(url: str, state: PollState, answer: Answer, why: str, now: float) -> Polled:
+def _blocked(url: str, state: PollState, why: str, now: float) -> Polled:
     until = now + BREAKER_S
-    wait = HostWait(host_of(answer.final_url), until, f"{BLOCKED}{why}")
+    # The page's host, not the one it led to: a page could lead to a forbidden place on any host.
+    wait = HostWait(host_of(url), until, f"{BLOCKED}{why}")
     reason = f"{shown(url)}: {why}; {wait.host} is left alone for a day"
     new = replace(state, polled_at=now, failures=state.failures + 1)
     return Polled(PollResult(url, "blocked", reason=reason, until=until), new, wait)

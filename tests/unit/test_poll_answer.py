@@ -57,11 +57,11 @@ def test_503_without_a_word_is_a_failure_of_the_page_alone() -> None:
     assert answered(429).result.until == NOW + 120
 
 
-def test_403_blocks_the_host_that_answered() -> None:
-    answer = Answer(403, {}, b"", "https://cdn.example/app/")
+def test_403_blocks_the_host_of_the_page_and_not_where_it_led_to() -> None:
+    answer = Answer(403, {}, b"", "https://victim.example/forbidden")
     polled = read_answer(URL, "index", KNOWN, answer, NOW)
     assert polled.wait is not None
-    assert (polled.wait.host, polled.wait.until) == ("cdn.example", NOW + DAY)
+    assert (polled.wait.host, polled.wait.until) == ("mirror.example", NOW + DAY)
     assert polled.state.etag == '"1"'
 
 
