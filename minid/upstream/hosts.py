@@ -17,7 +17,7 @@ from minid.formats.url import parse_web_address
 from minid.host.http import StatusError
 from minid.store.polls import HostWait
 from minid.upstream.poll_memory import PollMemory
-from minid.upstream.polling import kept_wait
+from minid.upstream.polling import MAX_WAIT_S, kept_wait
 
 BLOCKED = "blocked: "
 
@@ -74,7 +74,15 @@ class Hosts:
     def ready(self) -> frozenset[str]:
         """The hosts that may be asked now."""
         now = self._clock()
+        self._set_right(now)
         return frozenset(name for name, host in self._hosts.items() if host.ready_at() <= now)
+
+    def _set_right(self, now: float) -> None:
+        """Forget times that are too far off to be true: the clock was ahead when they were set."""
+        for name, host in self._hosts.items():
+            host.free_at = min(host.free_at, now + self._gap_s)
+            if host.wait is not None and host.wait.until - now > 2 * MAX_WAIT_S:
+                self._end_wait(name, host)
 
     def waits(self) -> dict[str, HostWait]:
         """The hosts that are left alone now, with the reason."""
@@ -119,8 +127,9 @@ class Hosts:
 
     async def gap(self, host: Host) -> None:
         """Wait for the end of the gap."""
-        if host.free_at > self._clock():
-            await self._sleep(host.free_at - self._clock())
+        wait_s = host.free_at - self._clock()
+        if wait_s > 0:
+            await self._sleep(min(wait_s, self._gap_s))
 
     def _expect_welcome(self, host: Host) -> None:
         if host.wait is not None and host.wait.until > self._clock():
@@ -157,10 +166,14 @@ class Hosts:
     def welcome(self, name: str) -> None:
         """The host has answered: what it was left alone for is over, if it was blocked or its time
         has come."""
-        wait = self[name].wait
+        host = self[name]
+        wait = host.wait
         if wait is not None and (wait.until <= self._clock() or wait.reason.startswith(BLOCKED)):
-            self[name].wait = None
-            self._memory.note_wait(HostWait(name, 0.0, ""))
+            self._end_wait(name, host)
+
+    def _end_wait(self, name: str, host: Host) -> None:
+        host.wait = None
+        self._memory.note_wait(HostWait(name, 0.0, ""))
 
     def forget(self, before: float) -> None:
         """Drop waits that were over by then."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from minid.formats.version import VersionKey, release_key
-from minid.upstream.memory import Candidate, TrackMemory, add
+from minid.upstream.memory import Candidate, TrackMemory, add, set_right
 from minid.upstream.rules import Rules, extension_of
 from minid.upstream.sanity import doubt, weigh_page
 from minid.upstream.shape import jump_reason, shape_reason
@@ -60,7 +60,7 @@ def judge(
     rules: Rules, current: str, memory: TrackMemory, listing: Sequence[Found], now: float
 ) -> Judgement:
     """Judge all that a page lists. `current` is the version that the recipe is at now."""
-    memory = _rebase(rules, current, memory)
+    memory = set_right(_rebase(rules, current, memory), now)
     ranked = sorted({(release_key(item.version), item.version) for item in listing}, reverse=True)
     weighed = weigh_page(memory, current, {version for _, version in ranked}, now)
     if weighed.memory.suspects:
@@ -81,7 +81,8 @@ def judge_failure(
     rules: Rules, current: str, memory: TrackMemory, reason: str, now: float
 ) -> Judgement:
     """Judge a page that is no page of releases at all, for `reason`."""
-    doubted = doubt(_rebase(rules, current, memory), reason, now)
+    memory = set_right(_rebase(rules, current, memory), now)
+    doubted = doubt(memory, reason, now)
     return _suspect(doubted.memory, doubted.events)
 
 

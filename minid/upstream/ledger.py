@@ -149,7 +149,9 @@ class Ledger:
     def _conclude(self, tracked: Tracked, judged: Judgement) -> None:
         tracked.memory, tracked.newest = judged.memory, judged.newest
         tracked.note, tracked.dropped = judged.note, judged.dropped
-        tracked.looked = self._clock()
+        now = tracked.looked = self._clock()
+        if tracked.watch.checked > now:  # the clock was ahead then
+            tracked.watch = replace(tracked.watch, checked=now)
         self.remember(tracked, judged.events)
 
     # what becomes of it

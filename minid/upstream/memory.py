@@ -13,6 +13,8 @@ State = Literal["seen", "settling", "waiting", "held", "accepted"]
 _STATES = ("seen", "settling", "waiting", "held", "accepted")
 # Lists of words that people and pages add to keep their newest.
 KEPT = 200
+# Hosts are left alone for a day at most; a look that is put off for longer may come earlier.
+_FARTHEST_S = 2 * 24 * 3600.0
 T = TypeVar("T")
 
 
@@ -88,6 +90,27 @@ def add(items: tuple[T, ...], *more: T) -> tuple[T, ...]:
     """`items` with `more` at the end, each once, the newest `KEPT` of them."""
     kept = tuple(item for item in items if item not in more)
     return (kept + tuple(dict.fromkeys(more)))[-KEPT:]
+
+
+def set_right(memory: TrackMemory, now: float) -> TrackMemory:
+    """The memory without times that are still to come: the clock was ahead when they were noted.
+    A candidate that settles stands from now on, as nobody knows for how long it has."""
+    candidate = memory.candidate
+    if candidate is not None:
+        candidate = replace(
+            candidate,
+            seen=min(candidate.seen, now),
+            listed=min(candidate.listed, now),
+            looked=min(candidate.looked, now),
+            waiting_since=min(candidate.waiting_since, now),
+            next_look=min(candidate.next_look, now + _FARTHEST_S),
+        )
+    return replace(
+        memory,
+        candidate=candidate,
+        suspect_since=min(memory.suspect_since, now),
+        shrunk_since=min(memory.shrunk_since, now),
+    )
 
 
 def without(pairs: tuple[tuple[str, str], ...], version: str) -> tuple[tuple[str, str], ...]:

@@ -116,7 +116,7 @@ def _verbatim(value: str) -> str:
 
 
 def _absent(url: str, state: PollState, status: int, now: float) -> Polled:
-    since = state.absent_since if state.absent else now
+    since = min(state.absent_since, now) if state.absent else now
     new = replace(
         state,
         polled_at=now,

@@ -114,12 +114,19 @@ class Poller:
     def due(self, now: float) -> list[str]:
         """The pages to ask now, the longest overdue first; none of a host that is left alone."""
         ready = self.hosts.ready()
+        self._set_right(now)
         found = [
             (due_at, url)
             for url, page in self._pages.items()
             if page.host in ready and (due_at := self._memory.next_poll(url)) <= now
         ]
         return [url for _, url in sorted(found)]
+
+    def _set_right(self, now: float) -> None:
+        """Spread the pages that the clock has put off for years, since it was ahead for a while."""
+        for url, page in self._pages.items():
+            if polling.is_too_far(self._memory.next_poll(url), page.spec.every_s, now):
+                self._memory.schedule(url, now + polling.MAX_SPREAD_S * self._random())
 
     def next_due(self) -> float | None:
         """When `poll_due` has something to do; None where there is no page."""

@@ -25,7 +25,7 @@ GONE_AFTER = 3
 GONE_AFTER_S = 24 * 3600.0
 
 _SPREAD_EACH_S = 3.0
-_MAX_SPREAD_S = 3600.0
+MAX_SPREAD_S = 3600.0
 
 
 def base_interval(every_s: float, age_s: float | None, *, inside: bool = False) -> float:
@@ -41,6 +41,11 @@ def base_interval(every_s: float, age_s: float | None, *, inside: bool = False) 
 def jittered(interval_s: float, chance: float) -> float:
     """The interval times 0.8 to 1.2."""
     return interval_s * (1 - JITTER + 2 * JITTER * chance)
+
+
+def is_too_far(due_at: float, every_s: float, now: float) -> bool:
+    """Whether a page cannot be due only then: the clock was ahead when that was written."""
+    return due_at - now > 2 * max(every_s, MAX_INTERVAL_S)
 
 
 def backoff(failures: int, chance: float) -> float:
@@ -70,7 +75,7 @@ def is_gone(absent: int, since: float, now: float) -> bool:
 
 def spread_window(overdue: int) -> float:
     """Over what time that many overdue pages are spread after a time in which nobody asked."""
-    return min(_MAX_SPREAD_S, _SPREAD_EACH_S * overdue)
+    return min(MAX_SPREAD_S, _SPREAD_EACH_S * overdue)
 
 
 def _until_date(value: str, now: float) -> float:

@@ -496,6 +496,38 @@ def test_a_page_that_rests_is_asked_less_often(site, bench) -> None:
     bench(test)
 
 
+def test_a_clock_that_was_ten_years_ahead_loses_and_hammers_nothing(site, other, bench) -> None:
+    site.put("/", LISTING)
+    other.put("/", Page(status=429, headers={"Retry-After": "600"}), LISTING)
+
+    async def test(b: Bench) -> None:
+        b.track(site.url("/"), other.url("/"))
+        b.now += 3650 * DAY
+        assert len(await b.poller.poll_due()) == 2
+        b.now -= 3650 * DAY
+        assert await b.poller.poll_due() == [], "not at once"
+        assert {item.url for item in await b.go(HOUR)} == {site.url("/"), other.url("/")}
+        assert len(site.requests("/")) == len(other.requests("/")) == 2
+
+    bench(test, gap_s=2.0)
+
+
+def test_a_clock_that_goes_back_a_day_hammers_nothing(site, bench) -> None:
+    site.put("/", LISTING)
+
+    async def test(b: Bench) -> None:
+        b.track(site.url("/"))
+        await b.poller.poll_due()
+        b.now -= DAY
+        assert len(await b.go(1.5 * DAY)) in (1, 2)
+        await b.poller.poll(site.url("/"))
+        b.now -= DAY
+        await b.poller.poll(site.url("/"))
+        assert sum(b.slept) <= 2.0, "the gap is no day"
+
+    bench(test, gap_s=2.0)
+
+
 def test_inside_hosts_may_be_asked_often(site, bench) -> None:
     site.put("/", LISTING)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from minid.formats.pattern import compile_pattern
-from minid.upstream.candidate import approve, note_look, note_verdict, reject
+from minid.upstream.candidate import approve, look_due, note_look, note_verdict, reject
 from minid.upstream.judge import judge
 from minid.upstream.values import Found, Verdict
 from tests.support.upstream import SITE, Upstream, make_rules, reasons, version_of
@@ -315,6 +315,30 @@ def test_thousands_of_versions_and_links_make_no_long_answer() -> None:
     assert len(looked.dropped) == 100
     assert len(reasons(looked)["1.2"]) < 200
     assert version_of(looked) == "1.1.998"
+
+
+def test_a_clock_that_was_years_ahead_puts_no_candidate_off_for_years() -> None:
+    upstream = Upstream("1.0")
+    upstream.page("1.0 1.1")
+    upstream.wait(10 * 365 * 24)
+    upstream.page("1.0 1.1")
+    upstream.take(note_look(upstream.memory, upstream.rules, "1.1", "d1", {}, upstream.now))
+    upstream.wait(-10 * 365 * 24)
+    upstream.page("1.0 1.1")
+    due = look_due(upstream.memory, upstream.rules)
+    assert due == upstream.now + upstream.rules.settle_s
+    assert upstream.candidate.digest == "d1"
+
+
+def test_a_clock_that_was_years_ahead_makes_no_page_suspect_for_years() -> None:
+    upstream = Upstream("1.0")
+    upstream.page("1.0 1.1 1.2 1.3 1.4")
+    upstream.wait(10 * 365 * 24)
+    assert not upstream.page("1.0").believed
+    upstream.wait(-10 * 365 * 24)
+    assert not upstream.page("1.0").believed
+    upstream.wait(24)
+    assert upstream.page("1.0").believed
 
 
 def test_a_newer_release_takes_the_place_of_a_candidate() -> None:

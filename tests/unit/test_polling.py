@@ -11,6 +11,7 @@ from minid.upstream.polling import (
     backoff,
     base_interval,
     is_gone,
+    is_too_far,
     jittered,
     spread_window,
 )
@@ -34,6 +35,13 @@ NOW = 1_800_000_000.0
 )
 def test_intervals_follow_the_age_of_the_newest_release(every_s, age_s, interval_s) -> None:
     assert base_interval(every_s, age_s) == pytest.approx(interval_s)
+
+
+def test_no_page_is_put_off_for_years() -> None:
+    assert is_too_far(NOW + 3650 * DAY, 6 * HOUR, NOW)
+    assert not is_too_far(NOW + 1.2 * DAY, 6 * HOUR, NOW)
+    assert not is_too_far(NOW + 36 * DAY, 30 * DAY, NOW)
+    assert not is_too_far(NOW - 3650 * DAY, 6 * HOUR, NOW)
 
 
 def test_inside_hosts_are_asked_as_the_recipe_says() -> None:
