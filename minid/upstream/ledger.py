@@ -107,8 +107,10 @@ class Ledger:
                 self._judge(tracked, result)
             elif result.outcome == "suspect":
                 self._conclude(tracked, self._doubt(tracked, result.reason))
-            elif result.outcome == "not-modified" and tracked.wants_every_look:
-                self.judge_stored(tracked)
+            elif result.outcome == "not-modified":
+                # A service that ended between keeping a page and judging it has not judged it yet.
+                if tracked.looked < result.changed_at or tracked.wants_every_look:
+                    self.judge_stored(tracked)
             elif result.outcome in _GONE:
                 self._note_source(tracked, result)
 

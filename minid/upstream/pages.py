@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-from minid.formats.html_links import scan_links
+from minid.formats.html_links import Links, scan_links
 from minid.upstream.page_bytes import PageError, check_page, decode_page, parse_json
 from minid.upstream.rules import Rules
 from minid.upstream.values import Found
@@ -44,7 +45,7 @@ def read_index(body: bytes, content_type: str, final_url: str, rules: Rules) -> 
     """The links whose last segment matches: `<a href>` against `<base href>` and the final URL,
     without query and fragment."""
     check_page("index", body, content_type)
-    links = scan_links(decode_page(body, content_type), MAX_LINKS + 1)
+    links = _scan(body, content_type)
     if not links.hrefs:
         raise PageError("page: expected links, got none")
     if len(links.hrefs) > MAX_LINKS:
@@ -80,6 +81,11 @@ def read_tags(tags: Iterable[str], rules: Rules) -> tuple[Found, ...]:
     """The names that match."""
     versions = (_version(tag, rules) for tag in tags if len(tag) <= _MAX_LINE)
     return _unique(Found(version) for version in versions if version)
+
+
+@lru_cache(maxsize=1)  # for the next recipe that reads the same page
+def _scan(body: bytes, content_type: str) -> Links:
+    return scan_links(decode_page(body, content_type), MAX_LINKS + 1)
 
 
 def _linked(links: Iterable[str], start: str, rules: Rules) -> Iterator[Found]:

@@ -28,7 +28,8 @@ class PollResult:
     answer, or an error. `gone`: 404 for a day. `blocked`: the host wants to see a person or answers
     403, and is left alone until `until`. `waiting`: the host asks to be left alone until then, or
     nothing was asked because of that. `body` is there for `fresh` alone (and for what `stored`
-    gives), `reason`, one line, for all but the first two.
+    gives), `changed_at`, when the stored page came, for `not-modified`, `reason`, one line, for all
+    but these two.
     """
 
     url: str
@@ -38,6 +39,7 @@ class PollResult:
     final_url: str = ""
     reason: str = ""
     until: float = 0.0
+    changed_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,8 @@ def read_answer(url: str, kind: SourceKind, state: PollState, answer: Answer, no
     if status == 429 or (status == 503 and "Retry-After" in answer.headers):
         return _asked_to_wait(url, state, answer, now)
     if status == 304:
-        return Polled(PollResult(url, "not-modified"), _answered(state, now))
+        same = PollResult(url, "not-modified", changed_at=state.changed_at)
+        return Polled(same, _answered(state, now))
     if status in (404, 410):
         return _absent(url, state, status, now)
     if status != 200:

@@ -6,6 +6,8 @@ the ledger of what is known, visits to archives and what persons say; this joins
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 
@@ -16,11 +18,13 @@ from minid.store.releases import Releases
 from minid.upstream.archives import Archives
 from minid.upstream.ledger import Ledger, OnEvent, OnMove
 from minid.upstream.orders import Orders
+from minid.upstream.poll_answer import PollResult
 from minid.upstream.poller import Poller, ResourceSpec
 from minid.upstream.tracking import Decision, Tracked, decide
 from minid.upstream.values import Verdict
 from minid.upstream.visits import Visits, look_due
 
+_LONGEST_TURN_S = 0.2
 _ATTENTION = ("held", "suspect")
 
 
@@ -84,10 +88,19 @@ class Tracker:
         """Ask the pages that are due, and begin to look at the archives that are; `quiet` waits for
         these."""
         results = await self._poller.poll_due()
-        with self._ledger.releases.batch():
-            for result in results:
-                self._ledger.take(result)
+        await self._take(deque(results))
         self._visits.begin_due()
+
+    async def _take(self, results: deque[PollResult]) -> None:
+        """Judge pages, many in a turn of the disk, and none for so long that others have to wait:
+        one hostile page may take seconds."""
+        time = asyncio.get_running_loop().time
+        while results:
+            end = time() + _LONGEST_TURN_S
+            with self._ledger.releases.batch():
+                while results and time() < end:
+                    self._ledger.take(results.popleft())
+            await asyncio.sleep(0)
 
     async def quiet(self) -> None:
         """Wait until no archive is looked at."""
