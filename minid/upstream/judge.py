@@ -130,6 +130,7 @@ class _Walk:
         self.held: list[tuple[str, str]] = []
         self.unpacked: list[tuple[str, str]] = []
         self.beyond = ""
+        self._older = ""  # one text for all of them: ten thousand recipes keep theirs in memory
         self._high = release_key(memory.high)
         self._refused = dict(memory.refused)
         self._offers = _by_version(listing, self._above(release_key(current)))
@@ -162,7 +163,7 @@ class _Walk:
     def _reason(self, key: VersionKey, version: str) -> str:
         """Why not this version; nothing where it is the one."""
         if self.picked is not None:
-            return f"older than {self.picked.version}"
+            return self._older
         if version in self.memory.rejected:
             return "rejected by a person"
         reason = self.rules.drop_reason(version)
@@ -189,6 +190,7 @@ class _Walk:
         for offer in offers:
             if self.rules.fits(offer):
                 self.picked = offer
+                self._older = f"older than {offer.version}"
                 return ""
         kinds = sorted({extension_of(offer.url) or offer.url for offer in offers})
         others = ", ".join(kinds[:_OTHERS]) + (", …" if len(kinds) > _OTHERS else "")
