@@ -90,7 +90,10 @@ async def _tracker(folder: Folder, shop: Workshop) -> AsyncIterator[Tracker]:
             on_move=lambda name, lock: releases.set_lock(name, lock, shop.clock()),
         )
         tracker.set_recipes(folder.recipes)
-        yield tracker
+        try:
+            yield tracker
+        finally:
+            await tracker.close()
 
 
 def need_known(folder: Folder, name: str) -> None:

@@ -109,6 +109,7 @@ class Tracker:
     async def close(self) -> None:
         """End what is under way; it is due again at the next start."""
         await self._visits.close()
+        self._poller.close()
 
     async def check(self, names: Iterable[str]) -> list[Decision]:
         """Ask the pages of these recipes now, and look at what is due; one decision each."""
