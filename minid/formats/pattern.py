@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,8 +50,3 @@ def compile_pattern(text: str) -> Pattern:
     except UnicodeEncodeError as error:
         raise ValueError("no Unicode text") from error
     return Pattern(text, frozenset(compiled.groupindex), compiled)
-
-
-def matches_any(patterns: Iterable[Pattern], text: str) -> bool:
-    """Whether one of them matches the whole of `text`."""
-    return any(pattern.match(text) for pattern in patterns)
