@@ -135,7 +135,7 @@ def refuse(memory: TrackMemory, version: str, reason: str) -> Step:
         memory, candidate=None, refused=add(without(memory.refused, version), (version, reason))
     )
     text = f"{version} is refused: {reason}"
-    return Step(refused, (_event("refused", candidate, text),))
+    return Step(refused, (_event("refused", candidate, text),), "judge")
 
 
 def approve(memory: TrackMemory, version: str) -> Step:
@@ -177,7 +177,7 @@ def reject(memory: TrackMemory, version: str) -> Step:
 
 def follow_again(memory: TrackMemory) -> Step:
     """A person gave the word back to the recipe's file: what its page lists is new again."""
-    return Step(replace(memory, high="", candidate=None), (), "judge")
+    return Step(replace(memory, high="", candidate=None))
 
 
 def _candidate(memory: TrackMemory, version: str) -> Candidate | None:

@@ -225,7 +225,9 @@ def _conclude(walk: _Walk, memory: TrackMemory, events: tuple[Event, ...], now: 
     held, unpacked = walk.held[:_FACTS], walk.unpacked[:_FACTS]
     told += _new_facts("held", "needs approval: {}", held, memory)
     told += _new_facts("extension-missing", "is out, but {}", unpacked, memory)
-    facts = [f"{version} {reason}" for version, reason in (*held, *unpacked)]
+    # Of a version, not of its reason, which speaks of the current version and changes with it.
+    facts = [f"held {version}" for version, _ in held]
+    facts += [f"extension-missing {version}" for version, _ in unpacked]
     memory = replace(
         memory,
         candidate=candidate,
@@ -264,7 +266,7 @@ def _new_facts(
     kind: str, words: str, facts: Sequence[tuple[str, str]], memory: TrackMemory
 ) -> list[Event]:
     """One event for all facts that are new, which speaks of the newest version."""
-    new = [fact for fact in facts if f"{fact[0]} {fact[1]}" not in memory.told]
+    new = [fact for fact in facts if f"{kind} {fact[0]}" not in memory.told]
     if not new:
         return []
     (version, reason), others = new[0], len(new) - 1

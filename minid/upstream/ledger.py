@@ -99,8 +99,9 @@ class Ledger:
 
     # what pages say
 
-    def take(self, result: PollResult) -> None:
-        """What asking a page came to, for each recipe that reads it."""
+    def take(self, result: PollResult, *, anew: bool = False) -> None:
+        """What asking a page came to, for each recipe that reads it; `anew` judges one that has not
+        changed too, for the reasons."""
         for name in self._readers.get(result.url, ()):
             tracked = self._tracked[name]
             if result.outcome == "fresh":
@@ -109,7 +110,8 @@ class Ledger:
                 self._conclude(tracked, self._doubt(tracked, result.reason))
             elif result.outcome == "not-modified":
                 # A service that ended between keeping a page and judging it has not judged it yet.
-                if tracked.looked < result.changed_at or tracked.wants_every_look:
+                unread = tracked.looked < result.changed_at
+                if anew or unread or tracked.wants_every_look:
                     self.judge_stored(tracked)
             elif result.outcome in _GONE:
                 self._note_source(tracked, result)
@@ -176,6 +178,9 @@ class Ledger:
         except BaseException:
             tracked.memory, tracked.note = before
             raise
+        if step.action == "judge":
+            # The recipe may have been moved, and be known anew.
+            self.judge_stored(self.need(tracked.recipe.name))
 
     def remember(self, tracked: Tracked, events: Iterable[Event]) -> None:
         """On disk together, then told."""
@@ -203,7 +208,7 @@ class Ledger:
 
     def end_hold(self, tracked: Tracked) -> None:
         """The archive that changed under its name is taken as it is."""
-        tracked.watch = replace(tracked.watch, held="", told="")
+        tracked.watch = replace(tracked.watch, held="", told="", note="")
 
 
 def _read(tracked: Tracked, page: PollResult) -> tuple[Found, ...]:

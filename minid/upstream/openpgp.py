@@ -85,7 +85,8 @@ def judge_signatures(signatures: Sequence[Signature], pinned: Pinned, options: O
 
     A bad signature or one by a revoked key refuses, whatever else there is; `need` good ones by
     different pinned keys are good, whatever else there is; then what a person could still allow is
-    held; then fewer good ones than needed are waited for; the rest is of strangers, and refused.
+    held; then fewer good ones than needed are waited for; the rest is weak, or of strangers, and
+    refused.
     """
     detail = tuple((item.result, item.primary or item.key) for item in signatures)
     for item in signatures:
@@ -94,17 +95,24 @@ def judge_signatures(signatures: Sequence[Signature], pinned: Pinned, options: O
         if item.result == "revoked-key" and pinned.holds(item):
             return Verdict("bad", f"the key {item.primary} is revoked", (), detail)
     by_pinned = [item for item in signatures if item.result == "good" and pinned.holds(item)]
+    doubts = {item: _doubt(item, pinned) for item in by_pinned}
     faults = {item: _weakness(item, pinned, options.allow) for item in by_pinned}
-    signers = tuple(dict.fromkeys(item.primary for item in by_pinned if not faults[item]))
+    fit = [item for item in by_pinned if not (doubts[item] or faults[item])]
+    signers = tuple(dict.fromkeys(item.primary for item in fit))
     if len(signers) >= options.need:
         return Verdict("good", f"signed by {', '.join(signers)}", signers, detail)
-    held = [f"{item.primary}: {fault}" for item, fault in faults.items() if fault]
+    held = [
+        f"{item.primary}: {doubts[item]}" for item in by_pinned if doubts[item] and not faults[item]
+    ]
     held += [*_undecided(signatures, pinned)]
     if held:
         return Verdict("hold", "; ".join(held), signers, detail)
     if signers:
         counted = f"expected {options.need} signatures by pinned keys, got {len(signers)}"
         return Verdict("missing", counted, signers, detail)
+    weak = [f"{item.primary}: {fault}" for item, fault in faults.items() if fault]
+    if weak:
+        return Verdict("bad", "; ".join(weak), (), detail)
     others = ", ".join(dict.fromkeys(item.primary or item.key for item in signatures))
     reason = f"expected a signature by a pinned key, got one by {others or 'nobody'}"
     return Verdict("bad", reason, (), detail)
@@ -118,19 +126,22 @@ def _undecided(signatures: Iterable[Signature], pinned: Pinned) -> Iterable[str]
             yield f"{item.primary or item.key}: {_HELD[item.result]}"
 
 
-def _weakness(signature: Signature, pinned: Pinned, allow: Sequence[str]) -> str:
-    """Why a good signature does not count; empty where it does."""
+def _doubt(signature: Signature, pinned: Pinned) -> str:
+    """Why a person decides about a good signature; empty where nobody has to."""
     if signature.text:
         return "the signature is over text and not over bytes"
+    return "" if signature.fingerprint in pinned.keys else "the key's strength is unknown"
+
+
+def _weakness(signature: Signature, pinned: Pinned, allow: Sequence[str]) -> str:
+    """Why a good signature proves nothing; empty where it does."""
     if signature.hash_algorithm not in STRONG_HASHES:
         if signature.hash_algorithm != SHA1:
             return f"hash algorithm {signature.hash_algorithm} is too weak"
         if "sha1" not in allow:
             return 'SHA-1 is too weak, unless the recipe says allow = ["sha1"]'
     key = pinned.keys.get(signature.fingerprint)
-    if key is None:
-        return "the key's strength is unknown"
-    if 0 < key.bits < 2048:
+    if key is not None and 0 < key.bits < 2048:
         if key.algorithm != DSA:
             return f"a key of {key.bits} bits is too weak"
         if "dsa1024" not in allow:

@@ -12,7 +12,7 @@ from minid.upstream import candidate as life
 from minid.upstream.archives import Archives, Release
 from minid.upstream.ledger import Ledger
 from minid.upstream.looking import fetch_approved
-from minid.upstream.rewatch import archive_url, fetch_held
+from minid.upstream.rewatch import fetch_held
 from minid.upstream.tracking import Tracked, lock_of
 from minid.upstream.values import Found, Verdict
 from minid.upstream.visits import Visits
@@ -34,7 +34,7 @@ class Orders:
         if version == tracked.current and tracked.watch.held:
             digest = await fetch_held(tracked, self._archives)
             self._ledger.end_hold(tracked)
-            self._ledger.move(tracked, version, archive_url(tracked), digest)
+            self._ledger.move(tracked, version, tracked.archive_url, digest)
             return
         held = tracked.memory.candidate
         if held is not None and held.version == version and held.state == "held" and held.digest:
@@ -43,7 +43,6 @@ class Orders:
             return
         self._expect_listed(tracked, version)
         self._ledger.step(tracked, life.approve(tracked.memory, version))
-        self._ledger.judge_stored(tracked)
         candidate = tracked.memory.candidate
         if candidate is None or candidate.version != version:
             reasons = {item.version: item.reason for item in tracked.dropped}
@@ -63,10 +62,13 @@ class Orders:
     def reject(self, name: str, version: str) -> None:
         """Never take this release. What was built of it stays; a recipe that was moved to it goes
         back to the release before."""
-        tracked = self._ledger.need(name)
-        self._ledger.step(tracked, life.reject(tracked.memory, version))
-        lock = self._ledger.lock(name)
-        if lock is not None and lock.version == version:
+        tracked, lock = self._ledger.need(name), self._ledger.lock(name)
+        step, releases = life.reject(tracked.memory, version), self._ledger.releases
+        if lock is None or lock.version != version:
+            self._ledger.step(tracked, step)
+            return
+        with releases.together():
+            self._ledger.step(tracked, replace(step, action="none"))
             self._ledger.set_lock(tracked, self._earlier(tracked, lock))
         self._ledger.judge_stored(self._ledger.need(name))
 
@@ -92,10 +94,10 @@ class Orders:
         """Let the recipe be what its file says, and follow its upstream again; the lock that it
         had."""
         tracked, lock = self._ledger.need(name), self._ledger.lock(name)
-        tracked.pinned = False
-        self._ledger.step(tracked, life.follow_again(tracked.memory))
-        if lock is not None:
-            self._ledger.set_lock(tracked, None)
+        with self._ledger.releases.together():
+            self._ledger.step(tracked, life.follow_again(tracked.memory))
+            if lock is not None:
+                self._ledger.set_lock(tracked, None)
         now = self._ledger.need(name)
         now.pinned = False
         self._ledger.judge_stored(now)
@@ -108,7 +110,7 @@ class Orders:
         tracked = self._ledger.need(name)
         before = self._ledger.lock(name)
         if version == tracked.current:
-            digest, url = tracked.recipe.source.sha256, archive_url(tracked)
+            digest, url = tracked.recipe.source.sha256, tracked.archive_url
             lock = lock_of(tracked.recipe, before, version, url, digest)
             return replace(lock, pinned=True), Verdict("good", "pinned to the release it is at")
         found = self._found(tracked, version)

@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from minid.errors import FetchError
 from minid.formats.digest import Digest
-from minid.recipe import expand
 from minid.upstream.archives import Archives, Release
 from minid.upstream.reroll import compare_archives, decide_reroll
 from minid.upstream.tracking import ArchiveWatch, Tracked
@@ -22,12 +21,6 @@ DAY_S = 24 * 3600.0
 _LONGEST_WORD = 1024
 
 
-def archive_url(tracked: Tracked) -> str:
-    """Where the archive that the recipe is built from was published."""
-    source = tracked.recipe.source
-    return expand(source.url, source.version)
-
-
 def due_watch(tracked: Tracked) -> float | None:
     """When the archive is to be asked for next; None where the recipe has no upstream, or its page
     was not read yet."""
@@ -35,7 +28,7 @@ def due_watch(tracked: Tracked) -> float | None:
         return None
     # Spread over the day by name, so that a hundred recipes of one host do not ask in one minute.
     share = zlib.crc32(tracked.recipe.name.encode()) / 2**32
-    if tracked.watch.url != archive_url(tracked):
+    if tracked.watch.url != tracked.archive_url:
         return tracked.looked + DAY_S * share
     return tracked.watch.checked + DAY_S * (0.9 + 0.2 * share)
 
@@ -43,7 +36,7 @@ def due_watch(tracked: Tracked) -> float | None:
 async def watch_archive(tracked: Tracked, archives: Archives, now: float) -> list[Event]:
     """Ask once; takes what was found into `tracked.watch` and returns what a person may want to
     know. FetchError where the site does not answer or the archive cannot be fetched."""
-    url = archive_url(tracked)
+    url = tracked.archive_url
     before = tracked.watch if tracked.watch.url == url else ArchiveWatch(url)
     # Also when this fails: once a day is enough.
     tracked.watch = replace(before, checked=now)
@@ -55,14 +48,12 @@ async def watch_archive(tracked: Tracked, archives: Archives, now: float) -> lis
     if status != 200:
         return []
     after = _taken(before, words, now)
+    if before.told == "gone":
+        after = replace(after, told="", note="")
     if _is_same(before, after) or not _may_differ(tracked, archives, before, after):
-        tracked.watch = replace(after, told="" if before.told == "gone" else before.told)
+        tracked.watch = after
         return []
-    events = await _compare(tracked, archives, url, after)
-    tracked.watch = replace(
-        after, checked=now, told=tracked.watch.told, held=tracked.watch.held, url=url
-    )
-    return events
+    return await _compare(tracked, archives, url, after)
 
 
 def _taken(before: ArchiveWatch, words: Mapping[str, str], now: float) -> ArchiveWatch:
@@ -97,9 +88,10 @@ async def _compare(
     old = recipe.source.sha256
     async with archives.receive(url) as arrival:
         if arrival.digest == old:
-            tracked.watch = replace(after, told="", held="")
+            tracked.watch = replace(after, told="", held="", note="")
             return []
-        if arrival.digest.hex == tracked.watch.told:
+        if arrival.digest.hex == after.told:
+            tracked.watch = after
             return []
         refused = await arrival.refused(tracked.current, {})
         release = Release(recipe, tracked.current, url, tracked.rules.verify)
@@ -115,24 +107,25 @@ async def _compare(
             old,
             arrival.digest,
         )
-    held = arrival.digest.hex if reroll.action == "hold" else ""
-    tracked.watch = replace(after, told=arrival.digest.hex, held=held)
-    if reroll.action != "note":
-        tracked.note = f"held: {reroll.event.text}" if held else reroll.event.text
+    digest = arrival.digest.hex
+    # A person may take it, unless what the recipe asks for disproves it.
+    held = digest if reroll.action != "note" and verdict.status != "bad" else ""
+    note = "" if reroll.action == "note" else reroll.event.text
+    tracked.watch = replace(after, told=digest, held=held, note=note)
     return [reroll.event]
 
 
 def _tell_once(tracked: Tracked, before: ArchiveWatch, word: str, event: Event) -> list[Event]:
     if before.told == word:
         return []
-    tracked.watch = replace(tracked.watch, told=word)
+    tracked.watch = replace(tracked.watch, told=word, note=event.text)
     return [event]
 
 
 async def fetch_held(tracked: Tracked, archives: Archives) -> Digest:
     """The changed archive that a person approved, in the store; FetchError where the site gives
     out yet other bytes."""
-    url = archive_url(tracked)
+    url = tracked.archive_url
     async with archives.receive(url) as arrival:
         if arrival.digest.hex != tracked.watch.held:
             raise FetchError(

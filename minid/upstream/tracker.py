@@ -26,6 +26,12 @@ from minid.upstream.visits import Visits, look_due
 
 _LONGEST_TURN_S = 0.2
 _ATTENTION = ("held", "suspect")
+_FAILURES = {
+    "failed": "its page could not be read",
+    "gone": "its page is gone",
+    "blocked": "its host wants to see a person",
+    "waiting": "its host asked for patience",
+}
 
 
 class Tracker:
@@ -117,9 +123,9 @@ class Tracker:
         failures: dict[str, str] = {}
         for url in dict.fromkeys(tracked.rules.url for tracked in wanted if tracked.rules.url):
             result = await self._poller.poll(url, force=True)
-            self._ledger.take(result)
-            if result.outcome not in ("fresh", "not-modified", "suspect"):
-                failures[url] = f"{result.outcome}: {result.reason}"
+            self._ledger.take(result, anew=True)
+            if result.outcome in _FAILURES:
+                failures[url] = f"{_FAILURES[result.outcome]}: {result.reason}"
         decisions = []
         for tracked in wanted:
             name = tracked.recipe.name

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from minid.formats.digest import Digest
-from minid.recipe import Recipe
+from minid.recipe import Recipe, expand
 from minid.recipe_lock import Lock
 from minid.store.releases import TrackRow
 from minid.upstream.judge import Dropped
@@ -20,8 +20,8 @@ class ArchiveWatch:
     """The watch on the archive that a recipe is built from, which may change under its name.
 
     `etag`, `last_modified` and `length` are the server's words of it, `checked` when it was last
-    asked, `told` the other digest (hex) that was last made an event, and `held` that one if a
-    person may approve it.
+    asked, `told` the other digest (hex) that was last made an event, or "gone", `held` that digest
+    if a person may approve it, and `note` what a person should know of it.
     """
 
     url: str = ""
@@ -31,6 +31,7 @@ class ArchiveWatch:
     checked: float = 0.0
     told: str = ""
     held: str = ""
+    note: str = ""
 
 
 @dataclass(slots=True)
@@ -51,6 +52,11 @@ class Tracked:
     def current(self) -> str:
         """The version that the recipe is at."""
         return self.recipe.source.version
+
+    @property
+    def archive_url(self) -> str:
+        """Where the archive that the recipe is built from was published."""
+        return expand(self.recipe.source.url, self.current)
 
     @property
     def is_outdated(self) -> bool:
@@ -79,7 +85,9 @@ class Tracked:
         """Take over what the store has kept."""
         if row is not None:
             self.memory = load_memory(row.memory)
-            self.watch = _load_watch(row.memory.get("watch"))
+            watch = _load_watch(row.memory.get("watch"))
+            # Of the release that it was moved from, if it was.
+            self.watch = watch if watch.url == self.archive_url else ArchiveWatch()
             self.newest, self.note, self.looked = row.newest, row.note, row.looked
 
     def known_digests(self) -> dict[Digest, str]:
@@ -140,25 +148,50 @@ def describe(candidate: Candidate) -> str:
 
 def decide(tracked: Tracked, failure: str, next_look: float | None) -> Decision:
     """Where a recipe's upstream stands; `failure` is why its page could not be asked just now."""
-    memory = tracked.memory
-    candidate = memory.candidate
-    note = failure or tracked.note
-    if tracked.rules.source == "none":
-        word, note = "untracked", "the recipe names no page to watch"
-    elif failure:
-        word = "failed"
-    elif memory.suspects:
-        word = "suspect"
-    elif tracked.pinned:
-        word, note = "pinned", f"pinned to {tracked.current}"
-    elif tracked.watch.held or (candidate is None and memory.held):
-        word = "held"
-    elif candidate is not None:
-        word = "settling" if candidate.state == "seen" else candidate.state
-    elif not tracked.looked:
-        word, note = "unknown", "not asked yet"
-    else:
-        word = "up-to-date"
+    word, note = _stand(tracked, failure)
     reasons = tuple((item.version, item.reason) for item in tracked.dropped)
     newest = tracked.newest or tracked.current
     return Decision(tracked.recipe.name, tracked.current, word, newest, note, reasons, next_look)
+
+
+def _stand(tracked: Tracked, failure: str) -> tuple[str, str]:
+    """The decision and a line for a person."""
+    memory, watch = tracked.memory, tracked.watch
+    if tracked.rules.source == "none":
+        return "untracked", "the recipe names no page to watch"
+    if failure:
+        return "failed", failure
+    if memory.suspects:
+        return "suspect", f"its page is not believed: {memory.suspect_reason}"
+    if tracked.pinned:
+        return "pinned", f"a person keeps it at {tracked.current}"
+    if watch.held:
+        return "held", watch.note
+    if memory.candidate is not None:
+        return _stand_of(memory.candidate, tracked.rules.settle_s)
+    if memory.held:
+        version, reason = memory.held[0]
+        return "held", f"{version} needs approval: {reason}"
+    if watch.note and watch.told != "gone":
+        return "suspect", watch.note
+    if not tracked.looked:
+        return "unknown", tracked.note or "its page was not asked yet"
+    return "up-to-date", tracked.note or watch.note
+
+
+def _stand_of(candidate: Candidate, settle_s: float) -> tuple[str, str]:
+    version, reason = candidate.version, candidate.reason
+    if candidate.state == "seen":
+        trouble = (
+            f"cannot be had yet: {reason}" if reason else "is out, its archive is fetched next"
+        )
+        return "settling", f"{version} {trouble}"
+    if candidate.state == "settling":
+        trouble = f" ({reason})" if reason else ""
+        return "settling", f"{version} counts once it has stood for {_hours(settle_s)}{trouble}"
+    words = {"waiting": "waits", "held": "needs approval", "accepted": "is to be built"}
+    return candidate.state, f"{version} {words[candidate.state]}: {reason}"
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:g} h" if seconds >= 3600 else f"{seconds:g} s"

@@ -14,7 +14,7 @@ from minid.upstream.hosts import host_of
 from minid.upstream.ledger import Ledger
 from minid.upstream.looking import look
 from minid.upstream.poller import Poller
-from minid.upstream.rewatch import archive_url, due_watch, watch_archive
+from minid.upstream.rewatch import due_watch, watch_archive
 from minid.upstream.tracking import Tracked
 from minid.upstream.values import Event
 
@@ -147,7 +147,7 @@ def _due(tracked: Tracked, waits: Mapping[str, HostWait]) -> float | None:
         if look is not None and candidate is not None:
             look = max(look, _until(candidate.url, waits))
         if watch is not None:
-            watch = max(watch, _until(archive_url(tracked), waits))
+            watch = max(watch, _until(tracked.archive_url, waits))
     return min((time for time in (look, watch) if time is not None), default=None)
 
 

@@ -141,7 +141,7 @@ def test_a_pattern_that_the_engine_refuses() -> None:
         ("2024.1", "1.9", "looks like a date"),
         ("20150213.1", "1.10.0", "looks like a date"),
         ("21.03.21", "6.26", "looks like a date"),
-        ("1.0-2016-07-08", "1.0", "looks like a date"),
+        ("1.0-2016-07-08", "1.0", "leading zero"),
         ("662", "6.61", "has one number"),
         ("1.04", "1.3.12", "leading zero"),
         ("1.0.0-linux-x86-64", "1.0.0", "more than 12 characters longer"),
