@@ -14,7 +14,7 @@ from minid.config import Config
 from minid.daemon.catalogue import Catalogue, Change
 from minid.daemon.foreman import Foreman
 from minid.daemon.job import Result
-from minid.errors import MinidError
+from minid.errors import MinidError, StoreError
 from minid.line.planning import Standing, assess, iterate_standings, recipe_order
 from minid.recipe_graph import references
 from minid.recipe_lock import Lock
@@ -28,6 +28,7 @@ Later = Callable[..., object]
 
 # How long a broken recipe may take to be whole again before anybody is told.
 _PATIENCE_S = 1.0
+_STORE_AGAIN_S = 5.0
 # The priority of what a person wants before all others.
 FIRST = 100
 
@@ -67,6 +68,8 @@ class Service:
     def __init__(self, config: Config, desk: Desk, foreman: Foreman, later: Later) -> None:
         self._later = later
         self._told_broken: set[str] = set()
+        self._owed: set[str] = set()
+        self._pays_later = False
         self.config = config
         self.desk = desk
         self.foreman = foreman
@@ -110,17 +113,39 @@ class Service:
 
     def plan(self, names: Iterable[str]) -> None:
         """Queue these recipes and those that stand on them, where they are not up to date and are
-        not as they were when their last attempt failed. One that cannot be read is told."""
-        wanted = [name for name in self.catalogue.affected(names) if self.catalogue.sound(name)]
-        with self.desk.records.database.batch():
-            try:
-                self._submit(wanted)
-            except MinidError:
-                for name in wanted:
-                    try:
-                        self._submit([name])
-                    except MinidError as error:
-                        self.desk.tell("broken", str(error), recipe=name)
+        not as they were when their last attempt failed. One that cannot be read is told.
+
+        StoreError where the store takes nothing now; it is done later then."""
+        self._owed.update(names)
+        affected = self.catalogue.affected(self._owed)
+        wanted = [name for name in affected if self.catalogue.sound(name)]
+        try:
+            with self.desk.records.database.batch():
+                self._submit_sound(wanted)
+        except StoreError:
+            if not self._pays_later:  # the catalogue tells of a change once
+                self._pays_later = True
+                self._later(_STORE_AGAIN_S, self._pay)
+            raise
+        self._owed.clear()
+
+    def _pay(self) -> None:
+        self._pays_later = False
+        self.plan(())
+
+    def _submit_sound(self, wanted: Collection[str]) -> None:
+        try:
+            self._submit(wanted)
+        except StoreError:
+            raise
+        except MinidError:
+            for name in wanted:
+                try:
+                    self._submit([name])
+                except StoreError:
+                    raise
+                except MinidError as error:
+                    self.desk.tell("broken", str(error), recipe=name)
 
     def _submit(self, wanted: Collection[str]) -> None:
         """Of thousands of recipes only those are kept in memory that others stand on."""

@@ -14,7 +14,7 @@ from minid.config_reader import load_config
 from minid.daemon.foreman import Foreman
 from minid.daemon.job import Job
 from minid.daemon.service import FIRST, Desk, Service
-from minid.errors import MinidError, RecipeError
+from minid.errors import MinidError, RecipeError, StoreError
 from minid.formats.digest import Digest
 from minid.recipe_lock import Lock
 from minid.store.blobs import Blobs
@@ -260,3 +260,27 @@ def test_another_configuration_reads_everything_anew(office: Office, tmp_path: P
             office.service.ask(["ground"])
 
     run(office, work)
+
+
+def test_what_a_full_disk_kept_from_the_queue_is_queued_later(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The catalogue knows the change already: nobody would tell of it again."""
+
+    def work() -> None:
+        office.service.start()
+        office.write("a", text())
+        with monkeypatch.context() as full:
+            full.setattr(office.foreman, "submit", _full_disk)
+            with pytest.raises(StoreError):
+                office.changed("a")
+        assert office.queued() == {}
+        office.wait()
+        assert office.queued() == {"a": "1.0"}
+        assert office.later == []
+
+    run(office, work)
+
+
+def _full_disk(*_words: object, **_options: object) -> None:
+    raise StoreError("records: database or disk is full")
