@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -21,8 +20,6 @@ from minid.store.releases import Releases, TrackRow
 Facts = dict[str, Any]
 # A service that says nothing for so long is told as such, beside what the records have.
 _ANSWER_S = 10.0
-# How a recipe stands by its last run, where the service has nothing to do for it.
-_STATES = {"ok": "up to date", "unchanged": "up to date", "failed": "failed"}
 
 
 class _Known:
@@ -81,8 +78,8 @@ def gather_status(config: Config, names: list[str], load: Callable[[], Folder]) 
 
 
 def status_code(facts: Facts) -> int:
-    """0, or 3 when a recipe's last run failed or a file is no recipe."""
-    failed = any((row["run"] or {}).get("status") == "failed" for row in facts["recipes"])
+    """0, or 3 when a recipe is not up to date since its last run failed, or a file is no recipe."""
+    failed = any(row["state"] == "failed" for row in facts["recipes"])
     return 3 if failed or facts["broken"] else 0
 
 
@@ -131,7 +128,8 @@ def _from_daemon(answer: Facts, config: Config, named: list[str]) -> Facts:
     problems: Mapping[str, str] = answer.get("problems") or {}
     running = {str(row["recipe"]): row for row in answer["running"]}
     queued = {str(row["recipe"]): row for row in answer["queued"]}
-    every = {*_recipe_names(config), *problems, *running, *queued}
+    recipes: Mapping[str, Facts] = answer.get("recipes") or {}
+    every = {*recipes, *problems, *running, *queued} - {""}
     for name in named:
         if name not in every:
             raise UsageError(
@@ -139,11 +137,11 @@ def _from_daemon(answer: Facts, config: Config, named: list[str]) -> Facts:
             )
     rows = []
     for name in sorted(named or every):
-        work = running.get(name) or queued.get(name) or {}
+        work = running.get(name) or recipes.get(name) or queued.get(name) or {}
         last, image = known.last.get(name), known.images.get(name)
-        version = str(work.get("version") or "")
-        version = version or (last.version if last else "") or (image.version if image else "")
-        state = "never built" if last is None else _STATES.get(last.status, "to be built")
+        version = str(work.get("version") or (image.version if image else ""))
+        current = name in recipes and recipes[name]["current"]
+        state = "up to date" if current else _state(last)
         more: dict[str, object] = {}
         if name in running:
             state = "building"
@@ -153,18 +151,10 @@ def _from_daemon(answer: Facts, config: Config, named: list[str]) -> Facts:
             state = "queued"
         rows.append(known.row(name, version, state, **more))
     queue = {key: answer[key] for key in ("running", "queued")}
-    rest = {key: value for key, value in answer.items() if key not in (*queue, "problems")}
+    shown = (*queue, "problems", "recipes")
+    rest = {key: value for key, value in answer.items() if key not in shown}
     broken = [problems[name] for name in sorted(problems) if not named or name in named]
     return {"recipes": rows, "broken": broken, "daemon": rest, "refused": "", **queue}
-
-
-def _recipe_names(config: Config) -> list[str]:
-    try:
-        with os.scandir(config.paths.recipes) as found:
-            names = [entry.name for entry in found]
-    except OSError:
-        return []
-    return [name[:-5] for name in names if name.endswith(".toml") and name[0] != "."]
 
 
 def _last_text(last: RunRow | None) -> str:

@@ -108,6 +108,10 @@ class Answers:
                 for row, waits in self._foreman.queued()
             ],
             "problems": dict(service.catalogue.problems),
+            "recipes": {
+                name: {"version": version, "current": current}
+                for name, (version, current) in service.versions().items()
+            },
             "upstreams": self._tracker().summary(),
         }
 

@@ -29,6 +29,7 @@ class Status:
     """One answer: `{"pid", "version", "since", "ready", "paused", "watch": {"mode", "reason"},
     "running": [{run, recipe, version, stage, line, started, expected_end, fetched}],
     "queued": [{run, recipe, version, reason, waits, priority, queued}], "problems": {recipe: text},
+    "recipes": {recipe: {version, current}},
     "upstreams": {"followed", "attention": {recipe: note}, "hosts": [{host, until, reason}]}}`.
     Times in seconds since the epoch, `expected_end` null where unknown."""
 

@@ -68,6 +68,7 @@ class Service:
     def __init__(self, config: Config, desk: Desk, foreman: Foreman, later: Later) -> None:
         self._later = later
         self._told_broken: set[str] = set()
+        self._current: set[str] = set()
         self._owed: set[str] = set()
         self._pays_later = False
         self.config = config
@@ -165,6 +166,7 @@ class Service:
             if name in below:
                 standings[name] = standing
             if name in chosen:
+                self._note(standing)
                 self.foreman.submit(standing, standings=standings)
 
     def ask(
@@ -188,6 +190,18 @@ class Service:
                 )
                 for name, standing in standings.items()
             }
+
+    def versions(self) -> dict[str, tuple[str, bool]]:
+        """Of each recipe the version that it is to be built at, and whether nothing is to be done
+        for it."""
+        recipes = self.catalogue.recipes.items()
+        return {name: (made.source.version, name in self._current) for name, made in recipes}
+
+    def _note(self, standing: Standing) -> None:
+        if standing.current:
+            self._current.add(standing.recipe.name)
+        else:
+            self._current.discard(standing.recipe.name)
 
     def manifest(self, name: str) -> str:
         """The digest of the recipe's image that is up to date, empty where there is none."""

@@ -167,5 +167,8 @@ def test_progress_in_words(row: dict[str, Any], text: str) -> None:
 
 def test_status_is_three_where_something_failed() -> None:
     assert status_code(page(recipes=[recipe("a")])) == 0
-    assert status_code(page(recipes=[recipe("a", run={"id": 1, "status": "failed"})])) == 3
+    failed = {"id": 1, "status": "failed"}
+    assert status_code(page(recipes=[recipe("a", state="failed", run=failed)])) == 3
+    # Its release was rejected, say, and the image of the one before is up to date.
+    assert status_code(page(recipes=[recipe("a", run=failed)])) == 0
     assert status_code(page(recipes=[recipe("a", run=None)], broken=["x"])) == 3
