@@ -30,7 +30,7 @@ def execute(arguments: argparse.Namespace) -> int:
     names = tuple(arguments.names)
 
     async def work(tracker: Tracker, shop: Workshop) -> list[dict[str, Any]]:
-        decisions = await tracker.check(names or tuple(shop.recipes))
+        decisions = await tracker.check(names or tuple(shop.recipes), unblock=bool(names))
         return [decision.as_json() for decision in decisions]
 
     answers = ask_or_do(arguments, Check(names), work)

@@ -73,7 +73,8 @@ class Answers:
                 yield {"file": str(await self._reload() or "")}
             case requests.Check():
                 names = request.names or tuple(self._service.catalogue.recipes)
-                for decision in await self._tracker().check(names):
+                tracker, named = self._tracker(), bool(request.names)
+                for decision in await tracker.check(names, unblock=named):
                     yield decision.as_json()
             case requests.Approve():
                 decision = await self._tracker().approve(request.recipe, request.version)

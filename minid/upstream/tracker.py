@@ -117,12 +117,15 @@ class Tracker:
         await self._visits.close()
         self._poller.close()
 
-    async def check(self, names: Iterable[str]) -> list[Decision]:
-        """Ask the pages of these recipes now, and look at what is due; one decision each."""
+    async def check(self, names: Iterable[str], *, unblock: bool = False) -> list[Decision]:
+        """Ask the pages of these recipes now, and look at what is due; one decision each.
+
+        `unblock` also asks hosts that wanted to see a person, since one is here."""
         wanted = [self._ledger.need(name) for name in names]
         failures: dict[str, str] = {}
-        for url in dict.fromkeys(tracked.rules.url for tracked in wanted if tracked.rules.url):
-            result = await self._poller.poll(url, force=True)
+        urls = dict.fromkeys(tracked.rules.url for tracked in wanted if tracked.rules.url)
+        asked = [self._poller.poll(url, force=True, unblock=unblock) for url in urls]
+        for url, result in zip(urls, await asyncio.gather(*asked), strict=True):
             self._ledger.take(result, anew=True)
             if result.outcome in _FAILURES:
                 failures[url] = f"{_FAILURES[result.outcome]}: {result.reason}"
