@@ -18,6 +18,9 @@ from minid.store.records import RunRow
 GRACE_S = 1.2
 _DRAIN_S = 1.0
 
+# A stage that did not run by the time that a later one does is not needed this time.
+_ORDER = ("environment", "fetch", "compile", "pack", "compose", "image", "check", "publish")
+
 
 class Child:
     """A worker on its run. `estimate` is how long each stage took earlier, in seconds; `tell` gets
@@ -38,6 +41,7 @@ class Child:
         self.stage = ""
         self.killed = self.over = False
         self._process = process
+        self._estimate = estimate
         self._left = dict(estimate)
         self._clock = clock
         self._tell = tell
@@ -62,8 +66,8 @@ class Child:
         )
 
     def expected_end(self) -> float | None:
-        """When it should be done by what its stages took earlier; None where they never ran."""
-        if not self._left and not self.stage:
+        """When it should be done by what its stages took earlier; None where that is not known."""
+        if self.stage not in self._estimate if self.stage else not self._left:
             return None
         now = self._clock()
         spent = min(now - self._stage_began, self._left.get(self.stage, 0.0))
@@ -124,6 +128,8 @@ class Child:
         event, stage = message["event"], str(message.get("stage", ""))
         if event == "stage_started":
             self.stage, self._stage_began = stage, self._clock()
+            for passed in _ORDER[: _ORDER.index(stage)] if stage in _ORDER else ():
+                self._left.pop(passed, None)
         elif event == "stage_finished":
             self._left.pop(stage, None)
         elif event == "log":

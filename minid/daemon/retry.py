@@ -88,7 +88,8 @@ def judge_end(row: RunRow, result: Result, *, ending: str, earlier: Sequence[Run
         return Verdict(status, None, _good_news(row, result, earlier))
     text = _first_line(result.error)
     if status in ("cancelled", "interrupted"):
-        text = f"{status} after {row.attempt} attempts" if row.attempt > 1 else status
+        how = "a person ended it" if status == "cancelled" else "the service ended; it is taken up"
+        text = f"{how}, after {row.attempt} attempts" if row.attempt > 1 else how
     elif retry is not None:
         text += f"; again in {_duration(retry)}"
     elif result.lost:

@@ -279,7 +279,8 @@ def test_progress_and_the_expected_end(tmp_path: Path):
         bench.submit("web")
         await bench.over()
         run = bench.ends[0][0].id
-        for stage, seconds in (("fetch", 5.0), ("compile", 100.0), ("pack", 10.0)):
+        stages = (("environment", 40.0), ("fetch", 5.0), ("compile", 100.0), ("pack", 10.0))
+        for stage, seconds in stages:
             bench.records.add_stage(run, StageRow(stage, "k", False, seconds, {}))
         bench.scripts["web"] = (
             event("stage_started", stage="fetch")
@@ -299,6 +300,18 @@ def test_progress_and_the_expected_end(tmp_path: Path):
         assert bench.foreman.progress()[0].expected_end == bench.now + 70
         bench.now += 1000
         assert bench.foreman.progress()[0].expected_end == bench.now + 10
+
+    play(tmp_path, work)
+
+
+def test_a_stage_that_never_ran_tells_no_end_and_is_not_waited_for(tmp_path: Path):
+    async def work(bench: Bench) -> None:
+        bench.scripts["web"] = event("stage_started", stage="compile") + "exec sleep 60"
+        bench.submit("web")
+        await bench.until(lambda: any(p.stage for p in bench.foreman.progress()))
+        assert bench.foreman.progress()[0].expected_end is None
+        await asyncio.wait_for(bench.foreman.stop(600.0), 30)
+        assert bench.statuses() == ["interrupted"]  # the next start queues it
 
     play(tmp_path, work)
 
