@@ -177,6 +177,7 @@ class _Process:
             Upstreams(config, self._desk, self._service, self._fault)
         )
         self._service.catalogue_changed = self._upstreams.recipes_changed
+        self._service.recipe_moved = self._upstreams.follow_now
         self._watch = parts.enter_context(
             FolderWatch(
                 config.paths.recipes,

@@ -76,6 +76,7 @@ class Service:
         self.foreman = foreman
         self.catalogue = Catalogue(config, desk.releases.locks(), clock=desk.clock)
         self.catalogue_changed: Callable[[], None] = lambda: None
+        self.recipe_moved: Callable[[], None] = lambda: None
         foreman.recipes = lambda: self.catalogue.recipes
         foreman.heard = desk.heard
         foreman.ended.append(self.run_ended)
@@ -95,6 +96,7 @@ class Service:
         """A recipe was moved to another release, or back to its file's."""
         self.desk.releases.set_lock(name, lock, self.desk.clock())
         self._take(self.catalogue.set_lock(name, lock))
+        self.recipe_moved()
 
     def run_ended(self, row: RunRow, _result: Result) -> None:
         """A run is over: what stands on its recipe may now be built, or is to be built anew."""

@@ -60,7 +60,7 @@ class Upstreams:
         self._timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Upstreams:
-        self._follow()
+        self.follow_now()
         if self._config.track.enabled:
             self._task = asyncio.create_task(self._run(), name="upstreams")
         return self
@@ -82,9 +82,12 @@ class Upstreams:
         """
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(_FOLLOW_AFTER_S, self._follow)
+            self._timer = loop.call_later(_FOLLOW_AFTER_S, self.follow_now)
 
-    def _follow(self) -> None:
+    def follow_now(self) -> None:
+        """As `recipes_changed`, at once: for a recipe that the tracker is at work on and moved."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer = None
         self.tracker.set_recipes(self._service.catalogue.recipes)
         self._changed.set()

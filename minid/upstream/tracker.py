@@ -135,6 +135,8 @@ class Tracker:
             if self._ledger.find(name) is not None:
                 await self._visits.visit(name)
             now = self._ledger.find(name) or tracked
+            if now is not tracked:  # it has just moved: the page means something else to it
+                self._ledger.judge_stored(now)
             decisions.append(_decide(now, failures.get(now.rules.url, "")))
         return decisions
 
