@@ -61,11 +61,13 @@ def note_look(
     other = known.get(digest) or dict(memory.digests).get(digest) or version
     if other != version:
         return refuse(memory, version, f"the archive is the one of {other}")
+    # A failure to come, such as of a full disk, is another one until there is a verdict.
+    failures = candidate.failures
     candidate = replace(candidate, failures=0, next_look=0.0, reason="")
     if digest == candidate.digest:
         stood = now >= candidate.looked + rules.settle_s
-        kept = replace(memory, candidate=candidate)
-        return Step(kept, action="verify" if stood else "none")
+        kept = replace(candidate, failures=failures if stood else 0)
+        return Step(replace(memory, candidate=kept), action="verify" if stood else "none")
     events = (_restarted(candidate, digest),) if candidate.digest else ()
     settling = replace(
         candidate, state="settling", digest=digest, looked=now, waiting_since=0.0, reason=""
@@ -117,6 +119,7 @@ def note_verdict(
         candidate,
         state="waiting",
         waiting_since=since,
+        failures=0,
         reason=verdict.reason,
         next_look=now + max(rules.every_s, _RETRY_LEAST_S),
     )
@@ -186,7 +189,7 @@ def _candidate(memory: TrackMemory, version: str) -> Candidate | None:
 
 
 def _accept(memory: TrackMemory, candidate: Candidate, reason: str) -> Step:
-    accepted = replace(candidate, state="accepted", reason=reason)
+    accepted = replace(candidate, state="accepted", reason=reason, failures=0)
     digests = add(without(memory.digests, candidate.digest), (candidate.digest, candidate.version))
     kept = replace(memory, candidate=accepted, high=candidate.version, digests=digests)
     text = f"{candidate.version} is accepted: {reason}"

@@ -99,6 +99,7 @@ def _rebase(rules: Rules, current: str, memory: TrackMemory) -> TrackMemory:
                 candidate, state="seen", digest="", waiting_since=0.0, next_look=0.0
             )
         memory = replace(memory, proof=rules.proof, refused=())
+    memory = replace(memory, bounds=rules.bounds)
     if candidate is not None and release_key(candidate.version) <= release_key(current):
         candidate = None
     high = max(memory.high or current, current, key=release_key)

@@ -45,7 +45,8 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class TrackMemory:
-    """All that is remembered of one upstream.
+    """All that is remembered of one upstream. `basis`, `proof` and `bounds` are of the rules that
+    its page was judged by last.
 
     `high` is the high-water mark: the newest version that was built or accepted. `seen` are the
     newest versions of the last page that was believed, `matches` how many it had. `suspects` counts
@@ -57,6 +58,7 @@ class TrackMemory:
 
     basis: str = ""
     proof: str = ""
+    bounds: str = ""
     high: str = ""
     seen: tuple[str, ...] = ()
     matches: int = 0

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from minid.errors import FetchError
 from minid.formats.digest import Digest
+from minid.formats.url import shown
 from minid.upstream.archives import Archives, Release
 from minid.upstream.reroll import compare_archives, decide_reroll
 from minid.upstream.tracking import ArchiveWatch, Tracked
@@ -41,15 +42,15 @@ async def watch_archive(tracked: Tracked, archives: Archives, now: float) -> lis
     # Also when this fails: once a day is enough.
     tracked.watch = replace(before, checked=now)
     status, words = await archives.head(url, before)
-    if status == 304:
-        return []
     if status in (404, 410):
-        return _tell_once(tracked, before, "gone", Event("archive-gone", f"{url}: {status}"))
+        text = f"the archive of {tracked.current} is gone: {shown(url)} answers {status}"
+        return _tell_once(tracked, before, "gone", Event("archive-gone", text))
+    if before.told == "gone" and status in (200, 304):
+        before = replace(before, told="", note="")
+        tracked.watch = replace(before, checked=now)
     if status != 200:
         return []
     after = _taken(before, words, now)
-    if before.told == "gone":
-        after = replace(after, told="", note="")
     if _is_same(before, after) or not _may_differ(tracked, archives, before, after):
         tracked.watch = after
         return []

@@ -24,6 +24,7 @@ _EXACT = re.compile(r"[A-Za-z0-9._~-]+")
 _EXTENSION = re.compile(r"\.(?:tar(?:\.[a-z0-9]{1,5})?|t(?:gz|bz2?|xz|zst)|zip)$")
 _SHORT = {".tgz": ".tar.gz", ".tbz": ".tar.bz2", ".tbz2": ".tar.bz2", ".txz": ".tar.xz"}
 _BASIS = ("url", "match", "items", "version", "where", "series", "parity", "parity_of", "pre")
+_BOUNDS = ("reject", "max_jump", "artifact")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class Rules:
     `reject_patterns` the other ones. `source_url` and `version` are of the recipe's file, also
     where it was moved to another release; `extension` is that of its archive.
     `basis` says which listing and which filters these are: what was remembered under another one
-    does not count. `proof` says the same of the ways to verify.
+    does not count. `proof` says the same of the ways to verify, `bounds` of what else decides about
+    a version, under which the page is only to be judged anew.
     """
 
     recipe: str
@@ -60,6 +62,7 @@ class Rules:
     verify: Verify = Verify()
     basis: str = ""
     proof: str = ""
+    bounds: str = ""
 
     def version_in(self, text: str) -> str | None:
         """The version in the last segment of a link, a line or a tag, None where it is no match."""
@@ -140,6 +143,7 @@ def read_rules(recipe: Recipe, tracking: Tracking | None = None) -> Rules:
         verify=verify,
         basis=_digest([recipe.track.source, *(table.get(key) for key in _BASIS)]),
         proof=_digest(verify),
+        bounds=_digest([version, url, *(table.get(key) for key in _BOUNDS)]),
     )
 
 

@@ -61,7 +61,9 @@ class Tracked:
     @property
     def is_outdated(self) -> bool:
         """Whether what is remembered was judged by other rules."""
-        return (self.memory.basis, self.memory.proof) != (self.rules.basis, self.rules.proof)
+        memory, rules = self.memory, self.rules
+        judged_by = (memory.basis, memory.proof, memory.bounds)
+        return judged_by != (rules.basis, rules.proof, rules.bounds)
 
     @property
     def wants_every_look(self) -> bool:

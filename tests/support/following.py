@@ -78,6 +78,7 @@ class Following:
         self.moves: list[tuple[str, str]] = []
         self.files: dict[str, Recipe] = {}
         self.slept: list[float] = []
+        self.killed = False
         self._fetch = fetch
         self._tracking = Tracking(**{"gap_s": 0.0, **track})
         self._runner = asyncio.Runner()
@@ -146,7 +147,7 @@ class Following:
 
     async def _go(self, seconds: float) -> None:
         end, turns = self.now + seconds, 0
-        while (due := self.tracker.next_due()) is not None and due <= end:
+        while (due := self.tracker.next_due()) is not None and due <= end and not self.killed:
             self.now = max(self.now, due)
             await self.tracker.run_due()
             await self.tracker.quiet()
@@ -162,6 +163,11 @@ class Following:
 
         return self._runner.run(main())
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The tracker's event loop."""
+        return self._runner.get_loop()
+
     def check(self, name: str) -> Decision:
         """`minid check`."""
         return self.run(self.tracker.check([name]))[0]
@@ -172,6 +178,7 @@ class Following:
     def restart(self) -> None:
         """What a new process would see, after this one was killed."""
         self._close()
+        self.killed = False
         self._open()
 
     # what came of it

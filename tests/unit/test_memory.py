@@ -11,6 +11,7 @@ from minid.upstream.memory import Candidate, TrackMemory, add, dump_memory, load
 FULL = TrackMemory(
     basis="b",
     proof="p",
+    bounds="bounds",
     high="1.2",
     seen=("1.2", "1.1"),
     matches=2,
