@@ -83,16 +83,23 @@ class Storm:
         """What is not as it should be, once all is over: `first_run` is the first id after the
         storm began."""
         rows = [row for row in daemon.rows() if row.id >= first_run]
-        tags = self.line.tags()
         found = [f"{row.recipe}: a run" for row in rows if row.recipe in self.quiet]
         found += [f"{row.recipe}: {row.error}" for row in rows if row.status not in _GOOD]
-        for name, number in self.final.items():
-            if self._built(tags[f"{name}:latest"]) != number:
-                found.append(f"{name}: expected {number}")
+        found += [f"{name}: not built as it is" for name in self.unbuilt()]
+        for name in self.final:
             own = [row for row in rows if row.recipe == name and row.status == "ok"]
             if own and sum(row.key == own[-1].key for row in own) != 1:
                 found.append(f"{name}: built more than once as it is")
         return found
+
+    def unbuilt(self) -> list[str]:
+        """The recipes whose tag leads to another state than the last."""
+        tags = self.line.tags()
+        return [
+            name
+            for name, number in self.final.items()
+            if self._built(tags[f"{name}:latest"]) != number
+        ]
 
     def _built(self, manifest: str) -> int:
         config = json.loads(self.line.blob(manifest))["config"]["digest"]
