@@ -163,6 +163,7 @@ class _Process:
                     self._service.configure(config)
                 finally:
                     await self._open_parts()
+                self._take_change(None)  # what was written while nobody watched
                 self._desk.tell("reloaded", f"configuration of {config.file or 'the defaults'}")
             finally:
                 self._manager.ready(self._describe())

@@ -124,7 +124,7 @@ class Service:
         wanted = [name for name in affected if self.catalogue.sound(name)]
         try:
             with self.desk.records.database.batch():
-                self._submit_sound(wanted)
+                self._submit_each(wanted)
         except StoreError:
             if not self._pays_later:  # the catalogue tells of a change once
                 self._pays_later = True
@@ -136,7 +136,7 @@ class Service:
         self._pays_later = False
         self.plan(())
 
-    def _submit_sound(self, wanted: Collection[str]) -> None:
+    def _submit_each(self, wanted: Collection[str]) -> None:
         try:
             self._submit(wanted)
         except StoreError:
@@ -223,12 +223,14 @@ class Service:
     def _take(self, change: Change) -> None:
         if not change:
             return
-        self._tell_problems(change)
-        for name in change.removed:
-            self.desk.tell("removed", "the recipe's file is gone; its images stay", recipe=name)
-            self.foreman.forget(name)
-        self.plan({*change.changed, *change.mended})
-        self.catalogue_changed()
+        try:
+            self._tell_problems(change)
+            for name in change.removed:
+                self.desk.tell("removed", "the recipe's file is gone; its images stay", recipe=name)
+                self.foreman.forget(name)
+        finally:
+            self.catalogue_changed()
+            self.plan({*change.changed, *change.mended})
 
     def _tell_problems(self, change: Change) -> None:
         for name in change.broken:
