@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -193,7 +193,8 @@ def recover(config: Config, blobs: Blobs, records: Records, clock: Callable[[], 
         from minid.steps.publish import write_layout
 
         # Tags may have moved in the records alone. The layout first: else a kill here loses track.
-        write_layout(blobs, records, os.uname().machine)
+        with suppress(StoreError):  # an image was lost: only a build can mend it, which starts here
+            write_layout(blobs, records, os.uname().machine)
         records.interrupt_running(clock())
     blobs.remove_leftovers()
     _clear_jobs(config.paths.jobs)

@@ -78,6 +78,16 @@ def test_nothing_of_a_killed_minid_stays(tmp_path: Path) -> None:
     assert Path("/etc/passwd").exists()
 
 
+def test_a_lost_image_does_not_keep_its_mending_out(tmp_path: Path) -> None:
+    """A run was cut off, and the manifest that a tag leads to is gone."""
+    with open_workshop(config(tmp_path), {}) as shop:
+        run = shop.records.start_run("web", "1.2", "asked", (), 1.0)
+        image = {"manifest": f"sha256:{'1' * 64}", "recipe": "web", "version": "1.2"}
+        shop.records.publish(run, image, ["web:latest"], 1.0)
+    with open_workshop(config(tmp_path), {}) as shop:
+        assert [row.status for row in shop.records.runs()] == ["interrupted"]
+
+
 def test_a_second_one_waits_and_says_for_whom(tmp_path: Path) -> None:
     notes = Notes()
     done = threading.Event()
