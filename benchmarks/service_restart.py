@@ -55,7 +55,8 @@ def record_images(held: Service) -> None:
         config = _add(held, json.dumps({"of": recipe.name}).encode())
         manifest = _add(held, json.dumps({"config": config, "layer": layer}).encode())
         row = {"diff_id": layer, "digest": layer, "size": 1, "unpacked_size": 1}
-        image = {"recipe": recipe.name, "version": recipe.source.version, "manifest": manifest}
+        image: dict[str, object] = {"recipe": recipe.name, "manifest": manifest}
+        image |= {"version": recipe.source.version}
         image |= {"config": config, "created": 0, "tags": tag_names(recipe)}
         image |= {"layers": [{**row, "created_by": "minid", "comment": ""}]}
         image |= {"sizes": {"unpacked": 1, "layers": 1, "archive": 1}}
@@ -79,10 +80,11 @@ def leave_a_mess(folder: Path) -> None:
         run = records.start_run(f"r0001{number}", "1", "benchmark", (), time.time())
         records.set_log(run, "")
         job = folder / "var" / "jobs" / f"run-{run}"
-        for part in range(LEFT_FILES // 100):
-            (job / str(part)).mkdir(parents=True)
+        for folder_number in range(LEFT_FILES // 100):
+            inner = job / str(folder_number)
+            inner.mkdir(parents=True)
             for file in range(100):
-                (job / str(part) / str(file)).write_bytes(b"object")
+                (inner / str(file)).write_bytes(b"object")
         part = folder / "var" / "store" / "tmp" / f"run-{run}"
         part.mkdir(parents=True)
         (part / "unverified-x").write_bytes(bytes(1 << 20))
