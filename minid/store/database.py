@@ -73,18 +73,38 @@ class Database:
     def transaction(self, *, settled: bool = True) -> Iterator[sqlite3.Connection]:
         """Changes that come together or not at all; not `settled`: they wait for the next."""
         with self._lock, _told(self.path):
-            if not self._connection.in_transaction:
+            alone = not self._connection.in_transaction
+            if alone:
                 self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute("SAVEPOINT step")
             try:
                 yield self._connection
             except BaseException:
-                self._connection.execute("ROLLBACK TO step")
-                self._connection.execute("RELEASE step")
+                self._undo(alone=alone)
                 raise
             self._connection.execute("RELEASE step")
             if (settled or self._shared) and not self._batches:
-                self._connection.execute("COMMIT")
+                self._commit()
+
+    def _undo(self, *, alone: bool) -> None:
+        """Take a step back. An open transaction keeps other writers out, and SQLite may have rolled
+        all of it back already."""
+        if not self._connection.in_transaction:
+            return
+        if alone:
+            self._connection.execute("ROLLBACK")
+        else:
+            self._connection.execute("ROLLBACK TO step")
+            self._connection.execute("RELEASE step")
+
+    def _commit(self) -> None:
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.Error:
+            # What is told as not written must not come with the next that is, nor keep others out.
+            if self._shared and self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
 
     @contextmanager
     def batch(self) -> Iterator[None]:
@@ -103,7 +123,7 @@ class Database:
         """Put what waits on disk; cheap where nothing does."""
         with self._lock, _told(self.path):
             if self._connection.in_transaction:
-                self._connection.execute("COMMIT")
+                self._commit()
 
     def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """The rows of a SELECT."""

@@ -176,3 +176,19 @@ def test_a_batch_is_on_disk_at_its_end(records: Records, queue: Queue) -> None:
         raise RuntimeError
     assert len(reader.runs()) == 4
     reader.close()
+
+
+def test_a_writer_that_failed_keeps_nobody_out(tmp_path: Path) -> None:
+    path = tmp_path / "records.sqlite"
+    first = Records(path, writable=True, shared=True)
+    second = Records(path, writable=True, shared=True)
+    second.database._connection.execute("PRAGMA busy_timeout = 0")
+    with pytest.raises(RuntimeError), first.database.transaction():
+        raise RuntimeError
+    assert second.start_run("a", "1", "asked", (), 1.0) == 1
+    with pytest.raises(RuntimeError), first.database.batch():
+        first.start_run("b", "1", "asked", (), 1.0)
+        with first.database.transaction() as connection:
+            connection.execute("DELETE FROM runs")
+            raise RuntimeError
+    assert [row.recipe for row in second.runs()] == ["b", "a"], "what a batch wrote before it stays"
