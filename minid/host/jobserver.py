@@ -86,7 +86,9 @@ class Jobserver:
             # A build runs as another user and may reopen the pipe through /proc (the ninja shim
             # does).
             os.fchmod(self.fds[0], 0o666)
-        self._reader = _open_without_blocking(self.fds[0])
+        # A build may have filled the pipe: nobody else is to wait for room in it.
+        self._reader = _open_without_blocking(self.fds[0], os.O_RDONLY)
+        self._writer = _open_without_blocking(self.fds[1], os.O_WRONLY)
         self._lock = threading.Lock()
         self._builds = 0
         if self._own:
@@ -106,7 +108,7 @@ class Jobserver:
 
     def close(self) -> None:
         """Close the pipe; no build may be running."""
-        for fd in (*self.fds, self._reader):
+        for fd in (*self.fds, self._reader, self._writer):
             os.close(fd)
 
     def _take(self, cancel: threading.Event | None) -> bytes:
@@ -122,24 +124,28 @@ class Jobserver:
             if self._builds == 0 and self._own:
                 self.refill()
             elif token:
-                os.write(self.fds[1], token)
+                self._put(token)
 
     def give_back(self) -> None:
         """Put back the token of a build that was killed in another process."""
-        os.write(self.fds[1], _TOKEN)
+        self._put(_TOKEN)
 
     def refill(self) -> None:
         """Have all tokens in the pipe again; no build may be running."""
         with suppress(BlockingIOError):
             while os.read(self._reader, 4096):
                 pass
-        os.write(self.fds[1], _TOKEN * self.jobs)
+        self._put(_TOKEN * self.jobs)
+
+    def _put(self, tokens: bytes) -> None:
+        with suppress(BlockingIOError):  # full: there are more tokens than anybody can take
+            os.write(self._writer, tokens)
 
 
-def _open_without_blocking(fd: int) -> int:
-    """A reader of the same pipe that never blocks, while make's own end keeps blocking."""
+def _open_without_blocking(fd: int, mode: int) -> int:
+    """An end of the same pipe that never blocks, while make's own keeps blocking."""
     try:
-        return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK)
+        return os.open(f"/proc/self/fd/{fd}", mode | os.O_NONBLOCK)
     except FileNotFoundError:  # no /proc: GNU make copes with a pipe that does not block
         os.set_blocking(fd, False)
         return os.dup(fd)

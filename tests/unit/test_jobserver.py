@@ -116,3 +116,24 @@ def run_shim(folder: Path, argv: list[str], flags: str) -> list[str]:
         check=True,
     )
     return done.stdout.splitlines()
+
+
+def test_a_pipe_that_a_build_filled_holds_up_nobody(jobserver: Jobserver):
+    """The descriptors are in the sandbox, whose programs may write there what they like."""
+    os.set_blocking(jobserver.fds[1], False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(jobserver.fds[1], b"+")
+    os.set_blocking(jobserver.fds[1], True)
+    worker = Jobserver(2, (os.dup(jobserver.fds[0]), os.dup(jobserver.fds[1])))
+
+    def play() -> None:
+        with worker.slot():
+            pass
+        jobserver.give_back()
+
+    thread = threading.Thread(target=play, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    worker.close()
