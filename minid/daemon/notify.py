@@ -142,6 +142,9 @@ class Notifier:
             except asyncio.CancelledError:
                 self._lost(event, target.name, _ENDS)
                 raise
+            except Exception as error:  # one surprise must not end the telling of all that follows
+                words = {"message": f"{target.name}: not told", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(words)
             finally:
                 queue.task_done()
 

@@ -14,6 +14,7 @@ from minid.config import Notifying
 from minid.config_tables import NOTIFY
 from minid.daemon import notify
 from minid.daemon.notify import TOLD, Notifier, NotToldError, Webhook, notification
+from minid.errors import StoreError
 from minid.formats.table import Problems
 from minid.store.events import EventRow
 
@@ -199,3 +200,23 @@ def test_the_words_are_those_of_config_toml(word: str) -> None:
 
 def test_a_notification_is_json() -> None:
     assert json.loads(json.dumps(notification(event(1), "h")))["run"] == 7
+
+
+def test_what_nobody_expected_does_not_end_the_telling(monkeypatch: pytest.MonkeyPatch) -> None:
+    ear, surprises = Ear(NotToldError("no", again=False)), []
+    monkeypatch.setattr(notify, "make_targets", lambda _: [ear])
+
+    def full_disk(_event: EventRow, _target: str, _reason: str) -> None:
+        raise StoreError("records: database or disk is full")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, words: surprises.append(words["exception"]))
+        async with Notifier(EVERY, "build1", full_disk) as notifier:
+            notifier.offer(event(1))
+            notifier.offer(event(2))
+            await notifier.close(5)
+
+    asyncio.run(main())
+    assert [item["text"] for item in ear.heard] == ["number 1", "number 2"]
+    assert [type(error) for error in surprises] == [StoreError]
