@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from minid.line.workshop import Workshop
     from minid.upstream.tracker import Tracker
 
+# Versions that do not count and are shown with the reason: the newest ones.
+_REASONS = 12
 T = TypeVar("T")
 Work = Callable[["Tracker", "Workshop"], Awaitable[T]]
 
@@ -115,8 +117,16 @@ def print_decision(answer: dict[str, Any]) -> None:
     due = answer.get("next_look")
     if isinstance(due, (int, float)):
         print(f"  next look at its archive: {_until(float(due))}")
-    for reason in answer.get("reasons", ()):
-        print(printable(f"  {reason['version']}: {reason['reason']}"))
+    held = str(answer.get("held") or "")
+    if held:
+        print(printable(f"  `minid approve {name} {held}` takes it, `minid reject` never does"))
+    reasons = [f"{reason['version']} {reason['reason']}" for reason in answer.get("reasons", ())]
+    others = [reason for reason in reasons if reason != note]
+    for reason in others[:_REASONS]:
+        version, _, why = reason.partition(" ")
+        print(printable(f"  not {version}: {why}"))
+    if len(others) > _REASONS:
+        print(f"  and {len(others) - _REASONS} more that do not count; --json has them all")
 
 
 def _until(moment: float) -> str:

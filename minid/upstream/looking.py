@@ -34,7 +34,7 @@ async def look(
         async with archives.receive(candidate.url) as arrival:
             await _judge(tracked, candidate, arrival, archives, clock, apply)
     except AbsentError as error:
-        verdict = Verdict("missing", error.message)
+        verdict = Verdict("missing", f"its archive is not there yet: {error.message}")
         memory, now = tracked.memory, clock()
         apply(life.note_verdict(memory, tracked.rules, version, candidate.digest, verdict, now))
     except WaitError as error:

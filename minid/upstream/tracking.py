@@ -126,6 +126,7 @@ class Decision:
     `decision` is one of up-to-date, settling, waiting, held, accepted, suspect, failed, pinned,
     untracked, unknown. `version` is the newest release that counts; `next_look` the time of what is
     due next, in seconds since the epoch, None where nothing is; `reasons` are (version, why not).
+    `held` is the version that waits for a person, empty where none does.
     """
 
     recipe: str
@@ -135,6 +136,7 @@ class Decision:
     note: str
     reasons: tuple[tuple[str, str], ...] = ()
     next_look: float | None = None
+    held: str = ""
 
     def as_json(self) -> dict[str, object]:
         """As JSON values."""
@@ -153,7 +155,15 @@ def decide(tracked: Tracked, failure: str, next_look: float | None) -> Decision:
     word, note = _stand(tracked, failure)
     reasons = tuple((item.version, item.reason) for item in tracked.dropped)
     newest = tracked.newest or tracked.current
-    return Decision(tracked.recipe.name, tracked.current, word, newest, note, reasons, next_look)
+    name, held = tracked.recipe.name, _held(tracked) if word == "held" else ""
+    return Decision(name, tracked.current, word, newest, note, reasons, next_look, held)
+
+
+def _held(tracked: Tracked) -> str:
+    memory = tracked.memory
+    if tracked.watch.held:
+        return tracked.current
+    return memory.candidate.version if memory.candidate else memory.held[0][0]
 
 
 def _stand(tracked: Tracked, failure: str) -> tuple[str, str]:
