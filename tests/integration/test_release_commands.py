@@ -74,7 +74,9 @@ def test_a_check_moves_the_recipe_and_says_why_not_further(line: Line, site: Ups
         "needs approval: its first number goes up by 2"
     )
     assert built(line) == {"1.0.0", "1.1.0", "latest"}
-    assert "3.0.0: needs approval" in line.run("check", "tool").out
+    text = line.run("check", "tool").out
+    assert text.count("3.0.0 needs approval") == 1, "the note is no reason once more"
+    assert "minid approve tool 3.0.0" in text
 
 
 def test_a_held_release_is_approved(line: Line, site: UpstreamSite) -> None:
