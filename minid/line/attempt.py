@@ -24,13 +24,22 @@ def attempt_key(standing: Standing, standings: Mapping[str, Standing] | None = N
     yet to be made, `recipe:` and a digest of the recipe, its own files and the keys of what it
     stands on, as far as `standings` has them.
     """
+    return _attempt_key(standing, standings or {}, {})
+
+
+def _attempt_key(
+    standing: Standing, standings: Mapping[str, Standing], known: dict[str, str]
+) -> str:
+    """`known` has the keys of what was met already: many may stand on one."""
     if standing.plan is not None:
         return plan_key(standing.plan)
-    recipe, standings = standing.recipe, standings or {}
-    known = (name for name in references(recipe) if name in standings)
-    below = {name: attempt_key(standings[name], standings) for name in known}
-    value = {"recipe": _meaning(recipe), "files": _own(standing.files), "below": below}
-    return "recipe:" + digest_of_json(value).hex
+    recipe = standing.recipe
+    if recipe.name not in known:
+        names = [name for name in references(recipe) if name in standings]
+        below = {name: _attempt_key(standings[name], standings, known) for name in names}
+        value = {"recipe": _meaning(recipe), "files": _own(standing.files), "below": below}
+        known[recipe.name] = "recipe:" + digest_of_json(value).hex
+    return known[recipe.name]
 
 
 def plan_key(plan: Plan) -> str:

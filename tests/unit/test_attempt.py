@@ -87,3 +87,13 @@ def test_reasons():
     assert reason_of(replace(STANDING, changes=("a", "b")), {"a": "1"}) == "changed: a, b"
     assert reason_of(replace(STANDING, pending=("docker",)), {"a": "1"}) == "missing at docker"
     assert reason_of(STANDING, {"a": "1"}) == "asked"
+
+
+def test_a_ladder_of_recipes_has_its_key_soon():
+    """Each stands on the two before it: every way down would be more than can be counted."""
+    ladder: dict[str, Standing] = {}
+    for number in range(60):
+        needs = tuple(f"lib{below}" for below in (number - 1, number - 2) if below >= 0)
+        recipe = replace(RECIPE, name=f"lib{number}", build=replace(RECIPE.build, needs=needs))
+        ladder[recipe.name] = replace(STANDING, recipe=recipe, plan=None)
+    assert attempt_key(ladder["lib59"], ladder) != attempt_key(ladder["lib58"], ladder)
