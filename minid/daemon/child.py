@@ -12,6 +12,8 @@ from contextlib import suppress
 
 from minid.daemon.job import MAX_LINE, Result, parse_message, parse_result
 from minid.daemon.progress import Message, Progress
+from minid.errors import HostError
+from minid.host.process import kill_group
 from minid.host.process_table import kill_tree
 from minid.store.records import RunRow
 
@@ -75,6 +77,16 @@ class Child:
 
     async def follow(self) -> Result:
         """How it ended, once it has; a worker that ended without a word was lost."""
+        try:
+            return await self._follow()
+        except OSError as error:  # no descriptor is left: nobody would hear of its end
+            self.killed = True
+            await asyncio.to_thread(kill_group, self._process)
+            self._gone.set()
+            text = f"worker: expected to be followed, got {error.strerror or error}"
+            return Result("infra", exit_code=HostError.exit_code, error=text, retryable=True)
+
+    async def _follow(self) -> Result:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=MAX_LINE)
         pipe, _ = await loop.connect_read_pipe(

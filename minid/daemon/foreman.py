@@ -18,7 +18,7 @@ from minid.daemon.progress import Feed, Progress, Subscription
 from minid.daemon.retry import interrupted_delay_s, judge_attempt, judge_end
 from minid.daemon.schedule import Facts, all_below, make_schedule
 from minid.daemon.waiting import WaitingList
-from minid.errors import MinidError, StoreError
+from minid.errors import HostError, MinidError, StoreError
 from minid.line.attempt import attempt_key, reason_of
 from minid.line.planning import Standing, recipe_order
 from minid.recipe import Recipe
@@ -261,7 +261,13 @@ class Foreman:
         self._woken = False
         if self._stopping:
             return
-        made = make_schedule(self._waiting, self._crew.rows(), self._facts())
+        try:
+            facts = self._facts()
+        except OSError as error:  # the state folder is away
+            self._waits = {row.id: str(error) for row in self._waiting}
+            self._set_timer(None)
+            return
+        made = make_schedule(self._waiting, self._crew.rows(), facts)
         self._waits = made.waits
         try:
             for run in made.starts:
@@ -308,9 +314,10 @@ class Foreman:
         estimate = self._queue.stage_seconds(row.recipe)
         try:
             self._crew.start(row, {name: recipes[name] for name in order}, self.config, estimate)
-        except MinidError as error:
-            code, text = error.exit_code, str(error)
-            self._end(row, Result("infra", row.key, code, text, error.hint, retryable=True), "")
+        except (MinidError, OSError) as error:  # no descriptor is left, for one
+            text, hint = str(error), getattr(error, "hint", "")
+            code = HostError.exit_code
+            self._end(row, Result("infra", row.key, code, text, hint, retryable=True), "")
 
     # ending
 

@@ -46,6 +46,8 @@ class Refusal:
 def judge_attempt(key: str, ended: Sequence[RunRow], now: float) -> Refusal | None:
     """Whether to leave alone what would attempt `key`, by the recipe's runs that ended, the newest
     first."""
+    if ended and ended[0].status == "skipped" and ended[0].attempt > 1:
+        return None  # it was to be repeated, and left the queue before its time had come
     past = [row for row in ended if row.status not in ("unchanged", "interrupted", "skipped")]
     if not past or past[0].key != key:
         return None

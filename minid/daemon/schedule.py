@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from minid.store.records import RunRow
 
-_DAY_S = 86_400.0
+# No back-off is longer: what is further ahead was written before the clock was set back.
+_LONGEST_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def make_schedule(queued: Iterable[RunRow], running: Iterable[RunRow], facts: Fa
         else:
             starts.append(row.id)
             free_slots -= 1
-    later = [row.not_before for row in rows if row.not_before > facts.now]
+    later = [row.not_before for row in rows if _backs_off(row, facts.now)]
     return Schedule(tuple(starts), waits, min(later, default=None))
 
 
@@ -104,9 +105,13 @@ def _own_reason(
         return f"run {active[row.recipe].id} of it is running"
     if below:
         return f"waits for {below[0].recipe} (run {below[0].id})"
-    if row.not_before > facts.now:
-        return f"back-off until {_clock_words(row.not_before, facts.now)}"
+    if _backs_off(row, facts.now):
+        return time.strftime("back-off until %H:%M", time.localtime(row.not_before))
     return ""
+
+
+def _backs_off(row: RunRow, now: float) -> bool:
+    return 0 < row.not_before - now <= _LONGEST_S
 
 
 def _shared_reason(facts: Facts) -> str:
@@ -114,9 +119,3 @@ def _shared_reason(facts: Facts) -> str:
         free, needed = facts.free_bytes / 1e9, facts.min_free_bytes / 1e9
         return f"free space: {free:.1f} GB of {needed:.1f} GB"
     return ""
-
-
-def _clock_words(moment: float, now: float) -> str:
-    """`14:02`, with the date where that is not within a day."""
-    pattern = "%H:%M" if moment - now < _DAY_S else "%Y-%m-%d %H:%M"
-    return time.strftime(pattern, time.localtime(moment))

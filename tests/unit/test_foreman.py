@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable, Coroutine
@@ -496,5 +498,59 @@ def test_messages_reach_who_listens(tmp_path: Path):
         assert [message["event"] for message in heard] == ["queued", "started", "ended"]
         assert {message["run"] for message in heard} == {run}
         assert heard[-1]["status"] == "ok"
+
+    play(tmp_path, work)
+
+
+def no_descriptor(*_words: object, **_options: object) -> int:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_no_descriptor_is_left_to_start_a_worker(tmp_path: Path):
+    async def work(bench: Bench) -> None:
+        bench.foreman._crew._spawn = no_descriptor  # type: ignore[assignment]
+        bench.submit("web")
+        await bench.over()
+        assert bench.statuses() == ["infra", "queued"]
+
+    play(tmp_path, work)
+
+
+def test_no_descriptor_is_left_to_follow_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async def work(bench: Bench) -> None:
+        bench.scripts["web"] = "sleep 100"
+        monkeypatch.setattr(os, "pidfd_open", no_descriptor)
+        bench.submit("web")
+        await bench.over()
+        assert bench.statuses() == ["infra", "queued"]
+        assert "Too many open files" in bench.ends[0][1].error
+
+    play(tmp_path, work)
+
+
+def test_a_state_folder_that_is_away_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async def work(bench: Bench) -> None:
+        with monkeypatch.context() as away:
+            away.setattr(os, "statvfs", no_descriptor)
+            bench.submit("web")
+            await asyncio.sleep(0.01)
+            assert bench.waits() == {"web": "[Errno 24] Too many open files"}
+            assert bench.foreman._timer is not None, "it is looked again"
+        bench.foreman.wake()
+        await bench.over()
+
+    play(tmp_path, work)
+
+
+def test_a_retry_that_was_dropped_with_a_broken_recipe(tmp_path: Path):
+    async def work(bench: Bench) -> None:
+        bench.scripts["web"] = say(Result("failed", "", 12, "no route", retryable=True))
+        bench.submit("web")
+        await bench.over()
+        bench.scripts["web"] = say(OK)
+        bench.foreman.forget("web")
+        assert bench.submit("web") is not None
+        await bench.over(3)
+        assert bench.statuses() == ["failed", "skipped", "ok"]
 
     play(tmp_path, work)
