@@ -194,6 +194,9 @@ class Answers:
         if row is None or not was:
             got = f"run {run}, which is over ({row.status})" if row else f"{run}"
             raise UsageError(f"cancel: expected a queued or running run, got {got}")
+        ended = self._service.desk.records.run(run)
+        if ended is not None and ended.status in ("ok", "unchanged"):
+            raise UsageError(f"cancel: run {run} ended first ({ended.status})")
         return {"run": run, "recipe": row.recipe, "was": was}
 
     def _next(self, run: int) -> Answer:

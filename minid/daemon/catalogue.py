@@ -94,7 +94,7 @@ class Catalogue:
         """Read the named recipes again, and those whose files are links to theirs."""
         if "" in self._problems:
             return self.scan()
-        wanted = {name for name in names if "/" not in name and "\0" not in name}
+        wanted = {name for name in names if _may_be_recipe(name)}
         for name in tuple(wanted):
             wanted |= self._links.get(name, set())
         return self._read(sorted(wanted), trust=False)
@@ -233,6 +233,11 @@ class Catalogue:
                     done.add(name)
                     waiting.append((name, True))
                     waiting += [(other, False) for other in reversed(references(recipe))]
+
+
+def _may_be_recipe(name: str) -> bool:
+    """Whether a recipe's file could have this name, which anybody may have made up."""
+    return "/" not in name and "\0" not in name and is_recipe_file(f"{name}.toml")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,10 +46,10 @@ def read_recipe(file: Path, now: float) -> Reading | None:
     the epoch."""
     try:
         link = file.readlink().name
-    except FileNotFoundError:
-        return None
-    except OSError:  # the usual case: a file that is no link
-        link = ""
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
+            return None
+        link = ""  # the usual case: a file that is no link
     before = _stamp(file)
     try:
         recipe = load_recipe(file)

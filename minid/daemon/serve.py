@@ -273,7 +273,7 @@ class _Process:
         words = [f"{len(self._service.catalogue.recipes)} recipes"]
         if running:
             words.append(f"building {', '.join(running)}")
-        if waiting := len(self._foreman.queued()):
+        if waiting := self._foreman.count_queued():
             words.append(f"{waiting} queued")
         if broken := len(self._service.catalogue.problems):
             words.append(f"{broken} broken")

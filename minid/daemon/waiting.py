@@ -33,6 +33,9 @@ class WaitingList:
     def __iter__(self) -> Iterator[RunRow]:
         return iter(self._rows.values())
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     def get(self, recipe: str) -> RunRow | None:
         """The recipe's run that waits."""
         return self._rows.get(recipe)

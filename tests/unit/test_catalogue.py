@@ -382,3 +382,12 @@ def test_names_that_lead_out_of_the_folder_are_no_recipes(shelf: Shelf) -> None:
     shelf.folder.with_name("x.toml").write_text(SOURCE + BUILD)
     shelf.catalogue.scan()
     assert shelf.catalogue.update(["../x", "a\0b", "", ".", "README.md"]) == Change()
+
+
+@pytest.mark.parametrize("name", ["x" * 300, ".hidden", "#lock", "a/b", "a\0b"])
+def test_a_name_that_no_recipe_can_have_is_forgotten(tmp_path: Path, name: str) -> None:
+    """Anybody who may ask for a build may ask for such a name."""
+    shelf = Shelf(tmp_path / "recipes")
+    shelf.write(".hidden", "nonsense")
+    assert shelf.catalogue.update([name]) == Change()
+    assert shelf.catalogue.problems == {}
