@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -96,6 +97,8 @@ def open_workshop(
         blobs.prepare()
         records = Records(config.paths.records, writable=True, shared=bool(role))
         try:
+            if role:
+                _open_to_askers(config.paths.records)
             recover(config, blobs, records, clock)
             yield Workshop(
                 config=config,
@@ -110,6 +113,14 @@ def open_workshop(
             )
         finally:
             records.close()
+
+
+def _open_to_askers(records: Path) -> None:
+    """Let the group read the records, whatever the umask is: who may ask the service is told from
+    there how runs ended."""
+    mode = records.stat().st_mode
+    if not mode & stat.S_IRGRP:
+        records.chmod(stat.S_IMODE(mode) | stat.S_IRGRP)
 
 
 def _refuse_foreign(state: Path) -> None:

@@ -138,3 +138,14 @@ def test_root_is_refused_in_the_folder_of_another_user(tmp_path: Path) -> None:
     ):
         pass
     assert list(state.iterdir()) == []
+
+
+@pytest.mark.parametrize(("role", "mode"), [("daemon", 0o640), ("", 0o600)])
+def test_who_may_ask_the_service_may_read_the_records(tmp_path: Path, role: str, mode: int) -> None:
+    before = os.umask(0o077)
+    try:
+        with open_workshop(config(tmp_path), {}, role=role):
+            found = (tmp_path / "var/records.sqlite").stat().st_mode
+    finally:
+        os.umask(before)
+    assert found & 0o777 == mode
