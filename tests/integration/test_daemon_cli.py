@@ -14,6 +14,7 @@ import pytest
 
 from minid.cli.daemon_client import Daemon
 from minid.daemon.requests import Build, Ping
+from tests.support.daemon import add_tools
 from tests.support.line import GROUND_FILES, GROUND_TABLES, Line, line_folder, new_line, wait_for
 from tests.support.require import require
 from tests.support.users import ROOT
@@ -198,6 +199,21 @@ def test_reload_keeps_the_old_where_the_new_is_wrong() -> None:
             config.write_text(good)
             assert status(line)["daemon"]["ready"]
             assert line.run("reload").status == 0
+
+
+def test_what_is_written_during_a_reload_is_built() -> None:
+    """A slow command is waited for there, between the scan and the new watch."""
+    with new_line() as line:
+        config = line.folder / "config.toml"
+        slow = '\n[notify]\ncommand = ["sleep", "30"]\nevents = ["built"]\n'
+        config.write_text(config.read_text() + slow)
+        with daemon(line):
+            wait_for(lambda: settled(line), 60)
+            reloading = line.start("reload")
+            time.sleep(1.5)
+            add_tools(line, 1)
+            reloading.communicate(timeout=60)
+            wait_for(lambda: "tool0" in str(line.tags()), 30)
 
 
 def test_two_writers_are_impossible() -> None:
