@@ -5,13 +5,15 @@ Only reads: the command line asks this before it takes any lock, and `explain` p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 from minid.config import Config
 from minid.errors import ConfigError, RecipeError
 from minid.formats.digest import Digest
 from minid.formats.image_record import parse_image
+from minid.host.docker_engine import engine_answers
 from minid.host.environment import find_environment
 from minid.model import Environment, Image
 from minid.recipe import Recipe, tag_names
@@ -97,7 +99,8 @@ def existing_environment(recipe: Recipe, config: Config) -> Environment | None:
 @dataclass(frozen=True, slots=True)
 class _Desk:
     """What recipes are held against. `environments` remembers what was found in this assessment:
-    thousands of recipes share a few."""
+    thousands of recipes share a few. `answers` asks a container engine once: one that hangs takes
+    half a second to be given up."""
 
     config: Config
     blobs: Blobs
@@ -106,6 +109,7 @@ class _Desk:
     environments: dict[tuple[str, tuple[str, ...]], Environment | None] = field(
         default_factory=dict
     )
+    answers: Callable[[], bool] = field(default_factory=lambda: cache(engine_answers))
 
     def environment(self, recipe: Recipe) -> Environment | None:
         """The recipe's environment if it has been made."""
@@ -190,7 +194,8 @@ def _plan_recipe(recipe: Recipe, standings: Mapping[str, Standing], desk: _Desk)
     chosen = _choose(plans, digests, desk)
     plan = plans[chosen]
     image = _find_image(plan, desk)
-    pending = workable_targets(desk.config.publish, desk.records, image) if image else ()
+    targets = desk.config.publish
+    pending = workable_targets(targets, desk.records, image, answers=desk.answers) if image else ()
     changes = changed_inputs(desk.records.inputs(recipe.name), plan.inputs)
     return Standing(
         recipe, files, environment, digests[chosen], plan, changes, image, pending, False

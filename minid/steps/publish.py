@@ -7,7 +7,7 @@ passed come here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,11 +54,18 @@ def export_name(name: str) -> str:
     return name.replace("/", "_").replace(":", "_") + "-image.tar.gz"
 
 
-def pending_targets(publishing: Publishing, records: Records, image: Image) -> tuple[str, ...]:
-    """The targets besides the store that lack the image now. Quick: one ping of the engine."""
+def pending_targets(
+    publishing: Publishing,
+    records: Records,
+    image: Image,
+    *,
+    answers: Callable[[], bool] = engine_answers,
+) -> tuple[str, ...]:
+    """The targets besides the store that lack the image now. Quick: one ping of the engine, or what
+    `answers` remembers of one."""
     pending = []
     wanted = publishing.docker != "off" and not _published(records, DOCKER, image)
-    if wanted and (publishing.docker == "on" or engine_answers()):
+    if wanted and (publishing.docker == "on" or answers()):
         pending.append(DOCKER)
     folder = publishing.export
     if folder is not None:
@@ -78,10 +85,12 @@ def _lacking(records: Records, target: str, image: Image) -> list[str]:
     return [name for name in image.tags if records.published(target, name) != manifest]
 
 
-def workable_targets(publishing: Publishing, records: Records, image: Image) -> tuple[str, ...]:
+def workable_targets(
+    publishing: Publishing, records: Records, image: Image, *, answers: Callable[[], bool]
+) -> tuple[str, ...]:
     """The pending targets that a run could serve: none for the sake of names in Docker that
     somebody else's images hold, which a note has told of, unless Docker is demanded."""
-    pending = pending_targets(publishing, records, image)
+    pending = pending_targets(publishing, records, image, answers=answers)
     if DOCKER in pending and publishing.docker == "auto" and not _takes_any(records, image):
         return tuple(target for target in pending if target != DOCKER)
     return pending

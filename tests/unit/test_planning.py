@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -313,3 +314,22 @@ def test_an_order_of_many_that_stand_on_each_other() -> None:
         for name, below in zip(names, [[], *([name] for name in names)], strict=False)
     }
     assert recipe_order(recipes, [names[-1]]) == tuple(names)
+
+
+def test_an_engine_that_hangs_is_waited_for_once(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("low", "web", "app")
+    desk.put(recipe("low"), recipe("web", "image", "low"), recipe("app", "image", "web"))
+    for name in names:
+        desk.finish(name)
+    address = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.bind(str(address))
+        engine.listen()
+        engine.setblocking(False)
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{address}")
+        assert desk.stand("app", publish=Publishing("auto")).current
+        engine.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            engine.accept()
