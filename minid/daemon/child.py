@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from minid.daemon.job import MAX_LINE, Result, parse_message, parse_result
 from minid.daemon.progress import Message, Progress
-from minid.errors import HostError
+from minid.errors import BuildError, HostError
 from minid.host.process import kill_group
 from minid.host.process_table import kill_tree
 from minid.store.records import RunRow
@@ -151,6 +151,9 @@ class Child:
         self._tell({**message, "recipe": self.row.recipe, "run": self.row.id})
 
     def _lost(self, status: int) -> Result:
+        if self.ending:  # it had no time for a word, or was killed
+            error = f"{self.row.recipe}: {self.ending}"
+            return Result("cancelled", exit_code=BuildError.exit_code, error=error, lost=True)
         how = f"status {status}"
         if status < 0:
             with suppress(ValueError):

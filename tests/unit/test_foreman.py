@@ -554,3 +554,17 @@ def test_a_retry_that_was_dropped_with_a_broken_recipe(tmp_path: Path):
         assert bench.statuses() == ["failed", "skipped", "ok"]
 
     play(tmp_path, work)
+
+
+def test_a_cancelled_worker_without_a_word_is_not_the_machines_fault(tmp_path: Path):
+    async def work(bench: Bench) -> None:
+        bench.scripts["web"] = "exec sleep 100"
+        run = bench.submit("web")
+        await bench.until(bench.foreman.progress)
+        assert await bench.foreman.cancel(run or 0) == "running"
+        ((row, result),) = bench.ends
+        assert (row.status, row.error, row.exit_code) == ("cancelled", "web: cancelled", 20)
+        assert not result.retryable
+        assert not result.hint
+
+    play(tmp_path, work)
