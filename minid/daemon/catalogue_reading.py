@@ -35,11 +35,6 @@ class Reading:
     link: str
     stamps: tuple[Stamp, ...]
 
-    @property
-    def meaning(self) -> tuple[Recipe | None, str]:
-        """What differs where something else is to be built."""
-        return self.recipe, self.own
-
 
 def read_recipe(file: Path, now: float) -> Reading | None:
     """Read a recipe and what it names; None where there is no such file. `now` in seconds since

@@ -71,10 +71,6 @@ class Queue:
         """The runs that are marked as running, the oldest first."""
         return self._select("status = 'running' ORDER BY id")
 
-    def last_ended(self, recipe: str) -> RunRow | None:
-        """The recipe's newest run that is over, or None."""
-        return next(iter(self.ended(recipe, 1)), None)
-
     def ended(self, recipe: str, limit: int = 20) -> list[RunRow]:
         """The recipe's newest runs that are over, the newest first."""
         where = f"recipe = ? AND status IN {_ENDED} ORDER BY id DESC LIMIT ?"
@@ -94,10 +90,6 @@ class Queue:
         wait any more."""
         values = (status, error, now)
         return self._change("status = ?, error = ?, finished = ?", run, "queued", *values)
-
-    def set_priority(self, run: int, priority: int) -> bool:
-        """Move a run that waits; False where it does not wait any more."""
-        return self._change("priority = ?", run, "queued", priority)
 
     def advance(self, run: int, priority: int) -> bool:
         """Move a run that waits, and have it wait for no time; False where it does not wait any

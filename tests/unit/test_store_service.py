@@ -52,7 +52,7 @@ def test_the_highest_priority_is_first_then_the_oldest(queue: Queue) -> None:
     for name in ("a", "b", "c"):
         queue.enqueue(name, "1", "asked", (), 1.0)
     ids = {run.recipe: run.id for run in queue.queued()}
-    assert queue.set_priority(ids["c"], 5)
+    assert queue.advance(ids["c"], 5)
     assert [run.recipe for run in queue.queued()] == ["c", "a", "b"]
 
 
@@ -66,16 +66,14 @@ def test_a_run_goes_from_queued_to_running_once(queue: Queue, records: Records) 
     again = queue.enqueue("web", "1", "changed", (), 4.0)
     assert again != run, "a change during a run is a run of its own"
     records.fail_run(run, "disk full", 30, 5.0, "infra")
-    last = queue.last_ended("web")
-    assert last is not None
+    (last, *_) = queue.ended("web")
     assert (last.id, last.status, last.exit_code) == (run, "infra", 30)
 
 
 def test_a_dropped_run_is_over(queue: Queue) -> None:
     run = queue.enqueue("web", "1", "asked", (), 1.0)
     assert queue.drop(run, "cancelled", "by a person", 3.0)
-    last = queue.last_ended("web")
-    assert last is not None
+    (last, *_) = queue.ended("web")
     assert (last.status, last.error, last.finished) == ("cancelled", "by a person", 3.0)
     assert queue.queued() == []
 
