@@ -57,45 +57,27 @@ def track_here(folder: Folder, work: Work[T]) -> T:
 
 @asynccontextmanager
 async def _tracker(folder: Folder, shop: Workshop) -> AsyncIterator[Tracker]:
-    import random
-
-    from minid.host.web import Web
     from minid.store.events import Events
-    from minid.store.polls import Polls
     from minid.store.releases import Releases
-    from minid.upstream.archives import Archives
-    from minid.upstream.poller import Poller
-    from minid.upstream.tracker import Tracker
+    from minid.upstream.opening import open_tracker
     from minid.upstream.values import Event
 
-    database, config = shop.records.database, folder.config
+    database = shop.records.database
     releases, events = Releases(database), Events(database)
 
     def tell(recipe: str, event: Event) -> None:
         events.add(event.kind, event.text, shop.clock(), recipe=recipe, detail=dict(event.detail))
 
-    async with Web(config.fetch, inside=config.track.inside) as web:
-        poller = Poller(
-            web,
-            Polls(database),
-            clock=shop.clock,
-            random=random.random,
-            tracking=config.track,
-        )
-        tracker = Tracker(
-            poller,
-            Archives(web, shop.blobs, poller.hosts),
-            releases,
-            tracking=config.track,
-            clock=shop.clock,
-            on_event=tell,
-            on_move=lambda name, lock: releases.set_lock(name, lock, shop.clock()),
-        )
+    async with open_tracker(
+        folder.config,
+        shop.blobs,
+        database,
+        clock=shop.clock,
+        on_event=tell,
+        on_move=lambda name, lock: releases.set_lock(name, lock, shop.clock()),
+    ) as tracker:
         tracker.set_recipes(folder.recipes)
-        try:
-            yield tracker
-        finally:
-            await tracker.close()
+        yield tracker
 
 
 def need_known(folder: Folder, name: str) -> None:

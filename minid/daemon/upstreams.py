@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 from minid.config import Config
 from minid.daemon.service import Desk, Service
-from minid.host.web import Web
-from minid.store.polls import Polls
-from minid.upstream.archives import Archives
-from minid.upstream.poller import Poller
-from minid.upstream.tracker import Tracker
+from minid.upstream.opening import open_tracker
 from minid.upstream.values import Event
 
 _SLEEP_S = 300.0
@@ -34,32 +29,25 @@ class Upstreams:
         on_fault: Callable[[BaseException], None],
     ) -> None:
         self._config = config
-        self._clock = desk.clock
         self._desk = desk
         self._service = service
         self._on_fault = on_fault
         self._changed = asyncio.Event()
-        self._web = Web(config.fetch, inside=config.track.inside)
-        poller = Poller(
-            self._web,
-            Polls(desk.records.database),
-            clock=desk.clock,
-            random=random.random,
-            tracking=config.track,
-        )
-        self.tracker = Tracker(
-            poller,
-            Archives(self._web, desk.blobs, poller.hosts),
-            desk.releases,
-            tracking=config.track,
-            clock=desk.clock,
-            on_event=self._tell,
-            on_move=service.moved,
-        )
+        self._parts = AsyncExitStack()
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Upstreams:
+        desk = self._desk
+        opening = open_tracker(
+            self._config,
+            desk.blobs,
+            desk.records.database,
+            clock=desk.clock,
+            on_event=self._tell,
+            on_move=self._service.moved,
+        )
+        self.tracker = await self._parts.enter_async_context(opening)
         self.follow_now()
         if self._config.track.enabled:
             self._task = asyncio.create_task(self._run(), name="upstreams")
@@ -72,8 +60,7 @@ class Upstreams:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        await self.tracker.close()
-        await self._web.close()
+        await self._parts.aclose()
 
     def recipes_changed(self) -> None:
         """Follow the recipes as they are in a moment; one that is broken waits until it is mended.
@@ -97,7 +84,7 @@ class Upstreams:
             try:
                 await self.tracker.run_due()
                 due = self.tracker.next_due()
-                wait_s = _SLEEP_S if due is None else due - self._clock()
+                wait_s = _SLEEP_S if due is None else due - self._desk.clock()
             except Exception as error:  # one page's surprise must not end the tracking of all
                 self._on_fault(error)
                 wait_s = _AFTER_FAULT_S
