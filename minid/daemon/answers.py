@@ -127,7 +127,7 @@ class Answers:
         else:
             names = [name for name in catalogue.recipes if catalogue.sound(name)]
             passed_over = [text for name, text in catalogue.problems.items() if text]
-        runs = self._service.ask(names, forced=request.force, first=request.next)
+        asked = self._service.ask(names, forced=request.force, first=request.next)
         recipes = catalogue.recipes
         return {
             "recipes": [
@@ -135,9 +135,9 @@ class Answers:
                     "recipe": name,
                     "version": recipes[name].source.version,
                     "run": run,
-                    "manifest": self._service.manifest(name) if run is None else "",
+                    "manifest": manifest,
                 }
-                for name, run in runs.items()
+                for name, (run, manifest) in asked.items()
             ],
             "passed_over": passed_over,
         }

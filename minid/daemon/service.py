@@ -16,7 +16,6 @@ from minid.daemon.foreman import Foreman
 from minid.daemon.job import Result
 from minid.errors import MinidError, StoreError
 from minid.line.planning import Standing, assess, iterate_standings, recipe_order
-from minid.recipe_graph import references
 from minid.recipe_lock import Lock
 from minid.store.blobs import Blobs
 from minid.store.events import EventRow, Events
@@ -153,45 +152,50 @@ class Service:
     def _submit(self, wanted: Collection[str]) -> None:
         """Of thousands of recipes only those are kept in memory that others stand on."""
         recipes, chosen = self.catalogue.recipes, set(wanted)
-        order = recipe_order(recipes, wanted)
-        below = {other for name in order for other in references(recipes[name])}
         standings: dict[str, Standing] = {}
         for standing in iterate_standings(
-            order,
+            recipe_order(recipes, wanted),
             recipes,
             config=self.config,
             blobs=self.desk.blobs,
             records=self.desk.records,
             machine=os.uname().machine,
+            kept=standings,
         ):
-            name = standing.recipe.name
-            if name in below:
-                standings[name] = standing
-            if name in chosen:
+            if standing.recipe.name in chosen:
                 self._note(standing)
                 self.foreman.submit(standing, standings=standings)
 
     def ask(
         self, names: Collection[str], *, forced: bool = False, first: bool = False
-    ) -> dict[str, int | None]:
+    ) -> dict[str, tuple[int | None, str]]:
         """Queue what a person asks for: these recipes and all they stand on, in order of building.
 
-        The run of each, or None where it is up to date. What failed is tried again. `forced` runs
-        every stage of the named ones, `first` puts them before all others. RecipeError where one of
-        them cannot be read.
+        The run of each, or None and its image's digest, if it has an image, where it is up to date.
+        What failed is tried again. `forced` runs every stage of the named ones, `first` puts them
+        before all others. RecipeError where one of them cannot be read.
         """
-        standings = self._assess(list(names))
+        standings = assess(
+            recipe_order(self.catalogue.recipes, names),
+            self.catalogue.recipes,
+            config=self.config,
+            blobs=self.desk.blobs,
+            records=self.desk.records,
+            machine=os.uname().machine,
+        )
+        asked: dict[str, tuple[int | None, str]] = {}
         with self.desk.records.database.batch():
-            return {
-                name: self.foreman.submit(
+            for name, standing in standings.items():
+                run = self.foreman.submit(
                     standing,
                     standings=standings,
                     asked=True,
                     forced=forced and name in names,
                     priority=FIRST if first else 0,
                 )
-                for name, standing in standings.items()
-            }
+                image = standing.image if run is None else None
+                asked[name] = (run, str(image.manifest) if image else "")
+        return asked
 
     def versions(self) -> dict[str, tuple[str, bool]]:
         """Of each recipe the version that it is to be built at, and whether nothing is to be done
@@ -204,21 +208,6 @@ class Service:
             self._current.add(standing.recipe.name)
         else:
             self._current.discard(standing.recipe.name)
-
-    def manifest(self, name: str) -> str:
-        """The digest of the recipe's image that is up to date, empty where there is none."""
-        standing = self._assess([name])[name]
-        return str(standing.image.manifest) if standing.image else ""
-
-    def _assess(self, names: list[str]) -> dict[str, Standing]:
-        return assess(
-            recipe_order(self.catalogue.recipes, names),
-            self.catalogue.recipes,
-            config=self.config,
-            blobs=self.desk.blobs,
-            records=self.desk.records,
-            machine=os.uname().machine,
-        )
 
     def _take(self, change: Change) -> None:
         if not change:

@@ -143,12 +143,14 @@ def iterate_standings(
     blobs: Blobs,
     records: Records,
     machine: str,
+    kept: dict[str, Standing] | None = None,
 ) -> Iterator[Standing]:
-    """As `assess`, one after the other: of thousands only those are kept that others stand on."""
+    """As `assess`, one after the other: of thousands only those are kept, in `kept` if it is given,
+    that others stand on."""
     desk = _Desk(config, blobs, records, machine)
     order = tuple(order)
     below = {other for name in order for other in references(recipes[name])}
-    standings: dict[str, Standing] = {}
+    standings = {} if kept is None else kept
     for name in order:
         standing = _assess_one(recipes[name], standings, desk)
         if name in below:
