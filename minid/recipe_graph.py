@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from minid.errors import RecipeError
+from minid.errors import RecipeError, UsageError
 from minid.formats.table import Problem
 from minid.recipe import Recipe, tag_names
 
@@ -36,6 +36,11 @@ def check_links(
     """What is wrong with a recipe's base and needs; see `check_together`."""
     yield from _check_base(made, recipes, broken)
     yield from _check_needs(made, recipes, broken)
+
+
+def unknown_recipe(name: str, known: Iterable[str]) -> UsageError:
+    """The error of a command that names no recipe of these."""
+    return UsageError(f"expected a recipe ({', '.join(known) or 'none'}), got {name!r}")
 
 
 def references(made: Recipe) -> tuple[str, ...]:

@@ -85,6 +85,8 @@ def need_recipes(folder: Folder, names: list[str]) -> list[str]:
     all of it at once; what is wrong with others is shown."""
     if not names and not folder.recipes and not folder.broken:
         raise UsageError(f"{folder.config.paths.recipes}: expected a recipe, got an empty folder")
+    from minid.recipe_graph import unknown_recipe
+
     about = _with_what_they_stand_on(folder, names)
     wrong = [error for error in folder.broken if not names or stem_of(error) in about]
     if len(wrong) == 1:
@@ -94,8 +96,7 @@ def need_recipes(folder: Folder, names: list[str]) -> list[str]:
         raise RecipeError("\n".join(error.message for error in wrong), hint=hint)
     for name in names:
         if name not in folder.recipes:
-            known = ", ".join(folder.recipes) or "none"
-            raise UsageError(f"expected a recipe ({known}), got {name!r}")
+            raise unknown_recipe(name, folder.recipes)
     for error in folder.broken:
         print(f"minid: passed over: {error.message.splitlines()[0]}", file=sys.stderr)
     return names or list(folder.recipes)

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from minid.cli.folder import add_json_option
-from minid.cli.upstream import ask_or_do, print_decision
-from minid.cli.words import print_json
+from minid.cli.upstream import add_release_arguments, say_of_release
 from minid.daemon.requests import Reject
 
 if TYPE_CHECKING:
-    from minid.line.workshop import Workshop
     from minid.upstream.tracker import Tracker
+    from minid.upstream.tracking import Decision
 
 
 def configure_parser(parser: argparse.ArgumentParser) -> None:
     """Options of `minid reject`."""
-    parser.add_argument("name", metavar="NAME", help="the recipe")
-    parser.add_argument("version", metavar="VERSION", help="the release")
-    add_json_option(parser)
+    add_release_arguments(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """0 when the word was taken."""
     name, version = arguments.name, arguments.version
 
-    async def work(tracker: Tracker, _shop: Workshop) -> list[dict[str, Any]]:
-        return [(tracker.reject(name, version)).as_json()]
+    async def say(tracker: Tracker) -> Decision:
+        return tracker.reject(name, version)
 
-    (answer,) = ask_or_do(arguments, Reject(name, version), work)
-    if arguments.json:
-        print_json(answer)
-    else:
-        print_decision(answer)
-    return 0
+    return say_of_release(arguments, Reject(name, version), say)

@@ -12,7 +12,8 @@ from minid.cli.store_reader import open_blobs
 from minid.cli.words import ago
 from minid.config import Config
 from minid.daemon.requests import Status
-from minid.errors import HostError, StoreError, UsageError
+from minid.errors import HostError, StoreError
+from minid.recipe_graph import unknown_recipe
 from minid.store.overview import TaggedImage, last_runs, tagged_images
 from minid.store.records import Records, RunRow
 from minid.store.releases import Releases, TrackRow
@@ -132,9 +133,7 @@ def _from_daemon(answer: Facts, config: Config, named: list[str]) -> Facts:
     every = {*recipes, *problems, *running, *queued} - {""}
     for name in named:
         if name not in every:
-            raise UsageError(
-                f"expected a recipe ({', '.join(sorted(every)) or 'none'}), got {name!r}"
-            )
+            raise unknown_recipe(name, sorted(every))
     rows = []
     for name in sorted(named or every):
         work = running.get(name) or recipes.get(name) or queued.get(name) or {}

@@ -12,14 +12,15 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from minid.cli.daemon_client import find_daemon
-from minid.cli.folder import Folder, load_folder
-from minid.cli.words import ago, printable
-from minid.errors import UsageError
+from minid.cli.folder import Folder, add_json_option, load_folder
+from minid.cli.words import ago, print_json, printable
+from minid.recipe_graph import unknown_recipe
 
 if TYPE_CHECKING:
     from minid.daemon.requests import Request
     from minid.line.workshop import Workshop
     from minid.upstream.tracker import Tracker
+    from minid.upstream.tracking import Decision
 
 # Versions that do not count and are shown with the reason: the newest ones.
 _REASONS = 12
@@ -55,6 +56,31 @@ def track_here(folder: Folder, work: Work[T]) -> T:
         return asyncio.run(run(shop))
 
 
+def add_release_arguments(parser: argparse.ArgumentParser) -> None:
+    """A recipe and one of its releases, for commands that are a person's word on that."""
+    parser.add_argument("name", metavar="NAME", help="the recipe")
+    parser.add_argument("version", metavar="VERSION", help="the release")
+    add_json_option(parser)
+
+
+def say_of_release(
+    arguments: argparse.Namespace,
+    request: Request,
+    say: Callable[[Tracker], Awaitable[Decision]],
+) -> int:
+    """Say a person's word to the tracker, print what it decides, and return 0."""
+
+    async def work(tracker: Tracker, _shop: Workshop) -> list[dict[str, Any]]:
+        return [(await say(tracker)).as_json()]
+
+    (answer,) = ask_or_do(arguments, request, work)
+    if arguments.json:
+        print_json(answer)
+    else:
+        print_decision(answer)
+    return 0
+
+
 @asynccontextmanager
 async def _tracker(folder: Folder, shop: Workshop) -> AsyncIterator[Tracker]:
     from minid.store.events import Events
@@ -83,8 +109,7 @@ async def _tracker(folder: Folder, shop: Workshop) -> AsyncIterator[Tracker]:
 def need_known(folder: Folder, name: str) -> None:
     """UsageError where there is no recipe of that name."""
     if name not in folder.recipes:
-        known = ", ".join(folder.recipes) or "none"
-        raise UsageError(f"expected a recipe ({known}), got {name!r}")
+        raise unknown_recipe(name, folder.recipes)
 
 
 def print_decision(answer: dict[str, Any]) -> None:

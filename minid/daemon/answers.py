@@ -15,6 +15,7 @@ from minid.daemon.requests import Request
 from minid.daemon.service import Service
 from minid.errors import MinidError, RecipeError, UsageError
 from minid.line.planning import recipe_order
+from minid.recipe_graph import unknown_recipe
 from minid.upstream.tracker import Tracker
 from minid.upstream.tracking import Decision
 
@@ -147,8 +148,7 @@ class Answers:
         catalogue = self._service.catalogue
         for name in names:
             if name not in catalogue.recipes and name not in catalogue.problems:
-                known = ", ".join(catalogue.recipes) or "none"
-                raise UsageError(f"expected a recipe ({known}), got {name!r}")
+                raise unknown_recipe(name, catalogue.recipes)
         about = [name for name in names if name in catalogue.recipes]
         try:
             below = recipe_order(catalogue.recipes, about)
