@@ -16,10 +16,11 @@ class Pattern:
 
     text: str
     groups: frozenset[str] = frozenset()
+    longest: int = MAX_TEXT
     _compiled: Any = field(default=None, repr=False, compare=False)
 
     def match(self, text: str) -> bool:
-        """Whether the whole of `text` matches; never where it is longer than `MAX_TEXT`."""
+        """Whether the whole of `text` matches; never where it is longer than `longest`."""
         return self._full(text) is not None
 
     def group(self, name: str, text: str) -> str | None:
@@ -27,8 +28,14 @@ class Pattern:
         found = self._full(text)
         return None if found is None else found.group(name)
 
+    def fields(self, text: str) -> dict[str, str] | None:
+        """What all named groups hold, "" for one that took no part, where the whole of `text`
+        matches."""
+        found = self._full(text)
+        return None if found is None else {n: found.group(n) or "" for n in self.groups}
+
     def _full(self, text: str) -> Any:  # noqa: ANN401
-        if len(text) > MAX_TEXT:
+        if len(text) > self.longest:
             return None
         try:
             return self._compiled.fullmatch(text)
@@ -36,8 +43,9 @@ class Pattern:
             return None
 
 
-def compile_pattern(text: str) -> Pattern:
-    """`text` in RE2's syntax; ValueError with RE2's reason where that refuses it."""
+def compile_pattern(text: str, longest: int = MAX_TEXT) -> Pattern:
+    """`text` in RE2's syntax, for texts of at most so many characters; ValueError with RE2's reason
+    where that refuses it."""
     import re2
 
     options = re2.Options()
@@ -49,4 +57,4 @@ def compile_pattern(text: str) -> Pattern:
         raise ValueError(error.args[0].decode("utf-8", "replace")) from error
     except UnicodeEncodeError as error:
         raise ValueError("no Unicode text") from error
-    return Pattern(text, frozenset(compiled.groupindex), compiled)
+    return Pattern(text, frozenset(compiled.groupindex), longest, compiled)

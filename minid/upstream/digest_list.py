@@ -9,12 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from minid.errors import RecipeError
-
-if TYPE_CHECKING:
-    import re2
+from minid.formats.pattern import Pattern, compile_pattern
 
 MAX_LIST_BYTES = 1 << 20
 """Longer lists are not read."""
@@ -53,17 +50,15 @@ def _reader(match: str, name: str, *, alone: bool) -> Callable[[str], _Stated | 
     if not match:
         return lambda line: _read_line(line, name, alone=alone)
     pattern = _compile(match)
-    groups = set(pattern.groupindex)
 
     def read(line: str) -> _Stated | None:
-        found = pattern.fullmatch(line)
+        found = pattern.fields(line)
         if found is None:
             return None
-        if "sha256" not in groups:
+        if "sha256" not in found:
             return _read_line(line, name, alone=True)
-        digest = found["sha256"] or ""
-        of = (found["name"] or "") if "name" in groups else name
-        return (of, digest) if _BARE.fullmatch(digest) else None
+        digest = found["sha256"]
+        return (found.get("name", name), digest) if _BARE.fullmatch(digest) else None
 
     return read
 
@@ -86,15 +81,10 @@ def _labelled(words: list[str]) -> Iterator[str]:
             yield word
 
 
-def _compile(pattern: str) -> re2._Regexp:
-    import re2
-
-    options = re2.Options()
-    options.log_errors = False
+def _compile(text: str) -> Pattern:
     try:
-        return re2.compile(pattern, options)
-    except re2.error as error:
-        why = error.args[0].decode("utf-8", "replace")
+        return compile_pattern(text, _MAX_LINE)
+    except ValueError as error:
         raise RecipeError(
-            f"track.verify.sha256.match: expected a pattern of RE2's syntax, got {pattern!r}: {why}"
+            f"track.verify.sha256.match: expected a pattern of RE2's syntax, got {text!r}: {error}"
         ) from error
