@@ -69,6 +69,11 @@ class Releases:
         rows = self._database.query("SELECT recipe, lock FROM locks")
         return {str(recipe): _parse_lock(str(lock)) for recipe, lock in rows}
 
+    def lock(self, recipe: str) -> Lock | None:
+        """Where one recipe was moved to."""
+        rows = self._database.query("SELECT lock FROM locks WHERE recipe = ?", (recipe,))
+        return _parse_lock(str(rows[0][0])) if rows else None
+
     def set_lock(self, recipe: str, lock: Lock | None, now: float) -> None:
         """Move a recipe, or with None give the word back to its file."""
         with self._database.transaction() as connection:

@@ -95,7 +95,7 @@ class Ledger:
 
     def lock(self, name: str) -> Lock | None:
         """Where the recipe was moved to."""
-        return self.releases.locks().get(name)
+        return self.releases.lock(name)
 
     # what pages say
 
