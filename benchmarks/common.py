@@ -122,6 +122,16 @@ def describe_machine() -> str:
     return f"{cores} cores, {release.get('PRETTY_NAME', 'Linux')}, load {load:.1f} at the start"
 
 
+def show_figures(machine: str, figures: Mapping[str, float], *, as_json: bool) -> None:
+    """Print figures of different kinds, each under its name, which has the unit."""
+    if as_json:
+        print(json.dumps({"machine": machine, **figures}))
+        return
+    print(machine)
+    for key, value in figures.items():
+        print(f"{key:28} {value:10.3f}" if isinstance(value, float) else f"{key:28} {value:6}")
+
+
 def show(
     machine: str, rows: Mapping[str, Sequence[float]], *, as_json: bool, **more: object
 ) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import multiprocessing
 import random
 import re
@@ -21,7 +20,7 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from common import describe_machine, write_text
+from common import describe_machine, show_figures, write_text
 from folder import make_recipes
 from service_common import record_in_own_process, service, wait_until
 
@@ -146,12 +145,7 @@ def main() -> None:
         found = measure(folder, options.recipes, options.seconds)
     finally:
         server.terminate()
-    if options.json:
-        print(json.dumps({"machine": machine, **found}))
-        return
-    print(machine)
-    for key, value in found.items():
-        print(f"{key:24} {value:10.3f}" if isinstance(value, float) else f"{key:24} {value:6}")
+    show_figures(machine, found, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,12 @@ Processor time and memory are of the service's process alone.
 from __future__ import annotations
 
 import argparse
-import json
 import sqlite3
 import statistics
 import time
 from pathlib import Path
 
-from common import describe_machine
+from common import describe_machine, show_figures
 from folder import make_recipes
 from service_common import record_in_own_process, service, wait_until
 
@@ -100,12 +99,7 @@ def main() -> None:
     folder = options.folder.resolve()
     prepare(folder, options.recipes, waiting=options.waiting)
     found = measure(folder, options.recipes, options.edits)
-    if options.json:
-        print(json.dumps({"machine": machine, **found}))
-        return
-    print(machine)
-    for key, value in found.items():
-        print(f"{key:24} {value:10.3f}" if isinstance(value, float) else f"{key:24} {value:6}")
+    show_figures(machine, found, as_json=options.json)
 
 
 if __name__ == "__main__":

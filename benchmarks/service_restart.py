@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from common import describe_machine, timed
+from common import describe_machine, show_figures, timed
 from folder import Service, make_recipes
 from service_common import service
 
@@ -150,12 +150,7 @@ def main() -> None:
     found |= json.loads(timed([sys.executable, __file__, "--part", str(folder)])[1])
     blobs = sum(1 for _ in (folder / "var" / "store" / "blobs" / "sha256").iterdir())
     found["blobs"] = blobs
-    if options.json:
-        print(json.dumps({"machine": machine, **found}))
-        return
-    print(machine)
-    for key, value in found.items():
-        print(f"{key:28} {value:10.3f}" if isinstance(value, float) else f"{key:28} {value:6}")
+    show_figures(machine, found, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from minid.daemon.requests import Drain, Pause, Reload, Resume, Status
 from tests.support.daemon import (
     RunningDaemon,
     add_ground,
+    daemon_line,
     daemon_of,
     left_over,
     set_daemon_options,
@@ -19,7 +20,7 @@ from tests.support.daemon import (
     traces,
 )
 from tests.support.kills import Killer, five_recipes
-from tests.support.line import GROUND_FILES, GROUND_TABLES, Line, line_folder, wait_for
+from tests.support.line import GROUND_FILES, GROUND_TABLES, Line, wait_for
 from tests.support.require import require
 
 pytestmark = pytest.mark.integration
@@ -36,11 +37,7 @@ def machine_is_able() -> None:
 
 @pytest.fixture
 def line() -> Iterator[Line]:
-    with line_folder() as folder:
-        line = Line(folder)
-        line.write_config()
-        (folder / "recipes").mkdir()
-        set_daemon_options(line, ['min_free = "1 kB"'])
+    with daemon_line() as line:
         yield line
 
 

@@ -13,12 +13,12 @@ from tests.support.daemon import (
     RunningDaemon,
     add_ground,
     add_tools,
+    daemon_line,
     daemon_of,
     left_over,
-    set_daemon_options,
     store_faults,
 )
-from tests.support.line import Line, line_folder, wait_for
+from tests.support.line import Line, wait_for
 from tests.support.require import require
 from tests.support.storm import Storm
 
@@ -32,11 +32,7 @@ def machine_is_able() -> None:
 
 @pytest.fixture
 def line() -> Iterator[Line]:
-    with line_folder() as folder:
-        line = Line(folder)
-        line.write_config()
-        (folder / "recipes").mkdir()
-        set_daemon_options(line, ['min_free = "1 kB"'])
+    with daemon_line() as line:
         yield line
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from minid.host.process_table import descendants, process_table
 from minid.store.records import Records
+from tests.support.daemon import left_over, traces
 from tests.support.foreman import Yard, config_of, open_yard
 from tests.support.line import Line, line_folder, new_line, wait_for
 from tests.support.require import require
@@ -64,29 +65,6 @@ def in_yard(line: Line, work: Callable[[Yard], Coroutine[object, object, None]])
             await work(yard)
 
     run(go())
-
-
-def traces(line: Line) -> list[str]:
-    """The processes that work in the folder, this one left out."""
-    name = line.folder.parent.name.encode()
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        if process.name == str(os.getpid()):
-            continue
-        for part in ("cmdline", "environ", "mountinfo"):
-            try:
-                if name in (process / part).read_bytes():
-                    found.append(f"{process.name} {(process / 'cmdline').read_bytes()!r}")
-                    break
-            except OSError:
-                break
-    return found
-
-
-def left_over(line: Line) -> list[str]:
-    """Job folders and temporary blobs."""
-    folders = (line.state / "jobs", line.store / "tmp")
-    return [str(path) for folder in folders if folder.exists() for path in folder.iterdir()]
 
 
 async def until_asleep(yard: Yard, count: int = 1) -> None:

@@ -18,7 +18,7 @@ from minid.errors import MinidError
 from minid.store.events import Events
 from minid.store.queue import Queue
 from minid.store.records import Records, RunRow
-from tests.support.line import GROUND_FILES, GROUND_TABLES, Line, wait_for
+from tests.support.line import GROUND_FILES, GROUND_TABLES, Line, line_folder, wait_for
 from tests.support.users import ROOT
 
 
@@ -127,6 +127,17 @@ def daemon_of(line: Line) -> Iterator[RunningDaemon]:
         yield running
     finally:
         running.remove()
+
+
+@contextmanager
+def daemon_line() -> Iterator[Line]:
+    """A working folder for a service, without recipes and with room on any disk."""
+    with line_folder() as folder:
+        line = Line(folder)
+        line.write_config()
+        (folder / "recipes").mkdir()
+        set_daemon_options(line, ['min_free = "1 kB"'])
+        yield line
 
 
 @contextmanager
