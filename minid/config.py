@@ -37,6 +37,11 @@ class Paths:
         return self.state / "jobs"
 
     @property
+    def leases(self) -> Path:
+        """What living processes work on, see `store.lease`."""
+        return self.state / "leases"
+
+    @property
     def logs(self) -> Path:
         """Build logs, one file a run."""
         return self.state / "logs"

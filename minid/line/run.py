@@ -25,6 +25,7 @@ Output = dict[str, object]
 
 # What took longer is put on disk at once; what is quicker may be lost with a killed minid.
 _SETTLE_S = 0.2
+_LONG = {"environment", "fetch", "compile", "pack"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ class Run:
         BuildError once the build is cancelled: no stage begins then, so that no tag moves.
         """
         self.raise_if_cancelled(stage)
+        if stage in _LONG:
+            self.shop.records.settle()  # an open transaction would keep others from writing
         self.shop.reporter.stage_started(self.recipe.name, stage)
         self.log.say(f"== {stage}")
         begin = time.monotonic()

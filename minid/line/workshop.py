@@ -6,7 +6,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from minid.errors import HostError, StoreError
 from minid.recipe import Recipe
 from minid.report import Reporter, Silence
 from minid.store.blobs import Blobs
+from minid.store.lease import clear_leases, living_leases, open_lease
 from minid.store.lock import writer_lock
 from minid.store.records import Records
 
@@ -41,8 +42,8 @@ class Assignment:
 class Workshop:
     """Configuration, recipes, store and clock of one working folder, open for writing.
 
-    With an `assignment` others write beside this process. `lock_fd` is the writer's lock, to be
-    passed on to those.
+    With an `assignment` others write beside this process, and for a `guest` too. `lock_fd` is the
+    writer's lock, to be passed on to those.
     """
 
     config: Config
@@ -55,12 +56,12 @@ class Workshop:
     cancel: threading.Event
     assignment: Assignment | None = None
     lock_fd: int = -1
+    guest: str = ""
 
     @property
     def jobs_folder(self) -> Path:
         """Where this process's builds have their folders."""
-        jobs = self.config.paths.jobs
-        return jobs / self.assignment.part if self.assignment else jobs
+        return self.config.paths.jobs / (self.assignment.part if self.assignment else self.guest)
 
 
 @contextmanager
@@ -174,6 +175,45 @@ def open_delegate(
         clear_part(config, assignment.part)
 
 
+@contextmanager
+def open_guest(
+    config: Config,
+    recipes: dict[str, Recipe],
+    *,
+    reporter: Reporter | None = None,
+    clock: Callable[[], float] = time.time,
+    cancel: threading.Event | None = None,
+) -> Iterator[Workshop]:
+    """The store for one command of the workbench, beside whoever builds, or the service.
+
+    It takes no lock: it has temporary files and job folders of its own, under a lease, and each of
+    its writes is whole. It must queue and start no run.
+    """
+    state = config.paths.state
+    state.mkdir(parents=True, exist_ok=True)
+    _refuse_foreign(state)
+    part = f"guest-{os.getpid()}-{os.urandom(3).hex()}"
+    with open_lease(config.paths.leases, part):
+        blobs = Blobs(config.paths.store, part)
+        blobs.prepare()
+        records = Records(config.paths.records, writable=True, shared=True)
+        try:
+            yield Workshop(
+                config=config,
+                recipes=recipes,
+                blobs=blobs,
+                records=records,
+                reporter=reporter or Silence(),
+                clock=clock,
+                machine=os.uname().machine,
+                cancel=cancel or threading.Event(),
+                guest=part,
+            )
+        finally:
+            records.close()
+            clear_part(config, part)
+
+
 def clear_part(config: Config, part: str) -> None:
     """Remove what a run with a place of its own left there; nobody may be working on it."""
     from minid.host.files import remove_tree
@@ -207,15 +247,17 @@ def recover(config: Config, blobs: Blobs, records: Records, clock: Callable[[], 
         with suppress(StoreError):  # an image was lost: only a build can mend it, which starts here
             write_layout(blobs, records, os.uname().machine)
         records.interrupt_running(clock())
-    blobs.remove_leftovers()
-    _clear_jobs(config.paths.jobs)
+    clear_leases(config.paths.leases)
+    living = living_leases(config.paths.leases)
+    blobs.remove_leftovers(living)
+    _clear_jobs(config.paths.jobs, living)
     _clear_unfinished(config)
 
 
-def _clear_jobs(jobs: Path) -> None:
+def _clear_jobs(jobs: Path, living: Collection[str]) -> None:
     if not jobs.is_dir():
         return
-    leftovers = list(jobs.iterdir())
+    leftovers = [path for path in jobs.iterdir() if path.name not in living]
     if leftovers:
         from minid.host.files import remove_tree
 

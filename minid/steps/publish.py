@@ -41,12 +41,13 @@ EXPORT = "export"
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """An image on its way to its targets."""
+    """An image on its way to its targets, by a run, or with `run` 0 by an edit."""
 
     run: int
     image: Image
     detail: Mapping[str, object]
     now: float
+    edit: int = 0
 
 
 def export_name(name: str) -> str:
@@ -119,7 +120,13 @@ def publish_image(
     image = publication.image
     blobs.flush()
     with exclusive_folder(blobs.root):  # the layout is written from the records as they are then
-        rows = records.publish(publication.run, publication.detail, image.tags, publication.now)
+        rows = records.publish(
+            publication.run,
+            publication.detail,
+            image.tags,
+            publication.now,
+            edit=publication.edit,
+        )
         write_layout(blobs, records, machine)
     moved = [f"store {row.name}" for row in rows]
     notes: list[str] = []
@@ -146,7 +153,15 @@ def _record(publication: Publication, target: str, names: Iterable[str], records
     for name in names:
         before = records.published(target, name)
         records.add_publication(
-            PublicationRow(publication.run, target, name, before, manifest, publication.now)
+            PublicationRow(
+                publication.run,
+                target,
+                name,
+                before,
+                manifest,
+                publication.now,
+                publication.edit,
+            )
         )
 
 

@@ -11,7 +11,7 @@ import hashlib
 import os
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -170,9 +170,12 @@ class Blobs:
                 self._named = False  # first: a name that is given meanwhile is not missed
                 sync_folder(self.folder)
 
-    def remove_leftovers(self) -> int:
-        """Delete what killed writers left; only the holder of the lock may call this."""
-        leftovers = list(self.temporary.iterdir())
+    def remove_leftovers(self, living: Collection[str] = ()) -> int:
+        """Delete what killed writers left; only the holder of the lock may call this.
+
+        `living` are the parts of writers that are at work beside it.
+        """
+        leftovers = [path for path in self.temporary.iterdir() if path.name not in living]
         for path in leftovers:
             if path.is_dir() and not path.is_symlink():
                 remove_tree(path)

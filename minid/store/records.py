@@ -68,7 +68,10 @@ class TagRow:
 
 @dataclass(frozen=True, slots=True)
 class PublicationRow:
-    """A tag that moved at a target, from which manifest digest (may be empty) to which."""
+    """A tag that moved at a target, from which manifest digest (may be empty) to which.
+
+    A run moved it, or an edit (see `store.edits`); the number of the other is 0.
+    """
 
     run: int
     target: str
@@ -76,6 +79,7 @@ class PublicationRow:
     from_manifest: str
     to_manifest: str
     moved: float
+    edit: int = 0
 
 
 RUN_COLUMNS = (
@@ -257,10 +261,13 @@ class Records:
         image: Mapping[str, object],
         names: Sequence[str],
         now: float,
+        *,
+        edit: int = 0,
     ) -> list[PublicationRow]:
         """Move tags of the store to an image, in one transaction, remembering where they were.
 
-        `image` has at least manifest, recipe and version. Returns the tags that moved.
+        `image` has at least manifest, recipe and version. A `run` moves them, or with `run` 0 an
+        `edit`. Returns the tags that moved.
         """
         manifest = str(image["manifest"])
         moved: list[PublicationRow] = []
@@ -277,7 +284,8 @@ class Records:
                 ).fetchone()
                 if before and before[0] == manifest:
                     continue
-                row = PublicationRow(run, "store", name, before[0] if before else "", manifest, now)
+                was = before[0] if before else ""
+                row = PublicationRow(run, "store", name, was, manifest, now, edit)
                 self._insert_publication(connection, row)
                 connection.execute(
                     "INSERT INTO tags (name, manifest, moved) VALUES (?, ?, ?) ON CONFLICT (name)"
@@ -290,9 +298,17 @@ class Records:
     @staticmethod
     def _insert_publication(connection: sqlite3.Connection, row: PublicationRow) -> None:
         connection.execute(
-            "INSERT INTO publications (run, target, name, from_manifest, to_manifest, moved)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (row.run, row.target, row.name, row.from_manifest, row.to_manifest, row.moved),
+            "INSERT INTO publications (run, edit, target, name, from_manifest, to_manifest, moved)"
+            " VALUES (nullif(?, 0), nullif(?, 0), ?, ?, ?, ?, ?)",
+            (
+                row.run,
+                row.edit,
+                row.target,
+                row.name,
+                row.from_manifest,
+                row.to_manifest,
+                row.moved,
+            ),
         )
 
     def add_publication(self, row: PublicationRow) -> None:
@@ -314,8 +330,8 @@ class Records:
         where = "WHERE name = ?" if name else ""
         values: tuple[object, ...] = (name, limit) if name else (limit,)
         rows = self._query(
-            "SELECT run, target, name, from_manifest, to_manifest, moved FROM publications"  # noqa: S608
-            f" {where} ORDER BY id DESC LIMIT ?",
+            "SELECT ifnull(run, 0), target, name, from_manifest, to_manifest, moved,"  # noqa: S608
+            f" ifnull(edit, 0) FROM publications {where} ORDER BY id DESC LIMIT ?",
             values,
         )
         return [PublicationRow(*row) for row in rows]  # type: ignore[arg-type]

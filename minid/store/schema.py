@@ -7,7 +7,7 @@ from pathlib import Path
 
 from minid.errors import StoreError
 
-VERSION = 2
+VERSION = 3
 
 RUNS = """
 CREATE TABLE runs (
@@ -65,21 +65,41 @@ CREATE TABLE tags (
   manifest TEXT NOT NULL REFERENCES images (manifest),
   moved REAL NOT NULL
 ) STRICT;
-CREATE TABLE publications (
-  id INTEGER PRIMARY KEY,
-  run INTEGER NOT NULL REFERENCES runs (id),
-  target TEXT NOT NULL,
-  name TEXT NOT NULL,
-  from_manifest TEXT NOT NULL,
-  to_manifest TEXT NOT NULL,
-  moved REAL NOT NULL
-) STRICT;
-CREATE INDEX publications_by_name ON publications (name, target, id);
 CREATE TABLE inputs (
   recipe TEXT PRIMARY KEY,
   inputs TEXT NOT NULL,
   run INTEGER NOT NULL REFERENCES runs (id)
 ) STRICT;
+"""
+
+MOVES = """
+CREATE TABLE edits (
+  id INTEGER PRIMARY KEY,
+  kind TEXT NOT NULL CHECK (kind IN
+    ('set', 'undo', 'recipe', 'rollback', 'load', 'import', 'pull')),
+  recipe TEXT NOT NULL,
+  from_manifest TEXT NOT NULL,
+  to_manifest TEXT NOT NULL,
+  who TEXT NOT NULL,
+  time REAL NOT NULL,
+  message TEXT NOT NULL,
+  kept INTEGER NOT NULL,
+  detail TEXT NOT NULL
+) STRICT;
+CREATE INDEX edits_by_recipe ON edits (recipe, id);
+CREATE INDEX edits_by_manifest ON edits (to_manifest);
+CREATE TABLE publications (
+  id INTEGER PRIMARY KEY,
+  run INTEGER REFERENCES runs (id),
+  edit INTEGER REFERENCES edits (id),
+  target TEXT NOT NULL,
+  name TEXT NOT NULL,
+  from_manifest TEXT NOT NULL,
+  to_manifest TEXT NOT NULL,
+  moved REAL NOT NULL,
+  CHECK ((run IS NULL) <> (edit IS NULL))
+) STRICT;
+CREATE INDEX publications_by_name ON publications (name, target, id);
 """
 
 SERVICE = """
@@ -136,6 +156,18 @@ DROP TABLE runs_1;
 {SERVICE}
 """  # noqa: S608 (nothing in it comes from outside)
 
+# The second knew no edits: every tag was moved by a run.
+_TO_VERSION_3 = f"""
+DROP INDEX publications_by_name;
+ALTER TABLE publications RENAME TO publications_2;
+{MOVES}
+INSERT INTO publications (id, run, target, name, from_manifest, to_manifest, moved)
+SELECT id, run, target, name, from_manifest, to_manifest, moved FROM publications_2;
+DROP TABLE publications_2;
+"""  # noqa: S608 (nothing in it comes from outside)
+
+_STEPS = {1: _TO_VERSION_2 + _TO_VERSION_3, 2: _TO_VERSION_3}
+
 
 def prepare_database(connection: sqlite3.Connection) -> None:
     """Make the tables, or bring those of an older minid up to date; StoreError for a database that
@@ -148,11 +180,16 @@ def prepare_database(connection: sqlite3.Connection) -> None:
         )
     if found == VERSION:
         return
-    steps = _TO_VERSION_2 if found == 1 else RUNS + LINE + SERVICE
     # References of other tables keep the name `runs` when the old table is renamed away.
     connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute("PRAGMA legacy_alter_table = ON")
-    connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;")
+    connection.execute("BEGIN IMMEDIATE")  # others may be about to do the same
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    steps = "" if found == VERSION else _STEPS.get(found, RUNS + LINE + MOVES + SERVICE)
+    for statement in steps.split(";\n"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")
 
 
 class SchemaError(StoreError):

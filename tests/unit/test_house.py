@@ -22,6 +22,7 @@ SOURCES = sorted((ROOT / "minid").rglob("*.py"))
 BELOW = {
     "cli": {
         "daemon",
+        "workbench",
         "pipeline",
         "line",
         "upstream",
@@ -33,6 +34,7 @@ BELOW = {
         "errors",
     },
     "daemon": {
+        "workbench",
         "pipeline",
         "line",
         "upstream",
@@ -43,6 +45,7 @@ BELOW = {
         "beside",
         "errors",
     },
+    "workbench": {"line", "steps", "store", "host", "formats", "beside", "errors"},
     "pipeline": {"line", "steps", "store", "host", "formats", "beside", "errors"},
     "line": {"steps", "store", "host", "formats", "beside", "errors"},
     "steps": {"store", "host", "formats", "beside", "errors"},

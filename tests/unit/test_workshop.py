@@ -12,8 +12,9 @@ import pytest
 
 from minid.config import Config, Paths
 from minid.errors import HostError, StoreError
-from minid.line.workshop import open_workshop
+from minid.line.workshop import open_guest, open_workshop
 from minid.report import Silence
+from minid.store.edits import EditRow, Edits
 from minid.store.records import Records
 
 
@@ -48,7 +49,7 @@ import os, signal, sys
 from pathlib import Path
 from minid.config import Config, Paths
 from minid.errors import HostError
-from minid.line.workshop import open_workshop
+from minid.line.workshop import open_guest, open_workshop
 folder = Path(sys.argv[1])
 paths = Paths(recipes=folder / "recipes", state=folder / "var")
 with open_workshop(Config(file=None, paths=paths), {}) as shop:
@@ -149,3 +150,40 @@ def test_who_may_ask_the_service_may_read_the_records(tmp_path: Path, role: str,
     finally:
         os.umask(before)
     assert found & 0o777 == mode
+
+
+def test_a_guest_writes_beside_the_holder_of_the_lock(tmp_path: Path) -> None:
+    with open_workshop(config(tmp_path), {}) as shop:
+        run = shop.records.start_run("web", "1.2", "asked", (), 1.0)
+        shop.records.settle()
+        with open_guest(config(tmp_path), {}) as guest:
+            digest = guest.blobs.add(b"of a guest")
+            assert guest.records.runs()[0].status == "running"
+            edit = EditRow("load", "", "", str(digest), "ann", 2.0)
+            assert Edits(guest.records.database).add(edit)
+        assert shop.blobs.read(digest) == b"of a guest"
+        assert shop.records.run(run)
+        assert not list(tmp_path.glob("var/store/tmp/guest-*"))
+
+
+def test_who_takes_the_lock_leaves_a_living_guest_alone(tmp_path: Path) -> None:
+    with open_guest(config(tmp_path), {}) as guest, guest.blobs.receive() as sink:
+        sink.write(b"slow")
+        job = guest.jobs_folder / "view"
+        job.mkdir(parents=True)
+        with open_workshop(config(tmp_path), {}):
+            assert job.is_dir()
+        assert guest.blobs.read(sink.commit()) == b"slow"
+
+
+def test_what_a_killed_guest_left_is_cleared(tmp_path: Path) -> None:
+    part = tmp_path / "var/store/tmp/guest-1-0"
+    job = tmp_path / "var/jobs/guest-1-0"
+    for folder in (part, job, tmp_path / "var/leases"):
+        folder.mkdir(parents=True)
+    (tmp_path / "var/leases/guest-1-0").touch()
+    (part / "unverified-x").touch()
+    with open_workshop(config(tmp_path), {}):
+        assert not part.exists()
+        assert not job.exists()
+    assert not list(tmp_path.glob("var/leases/*"))

@@ -1,0 +1,101 @@
+"""Leases: what a living process works on, so that nobody clears it away.
+
+A lease is a file `leases/NAME` with a digest a line, locked (flock) by its holder for as long as
+that lives, however it ends. A file that nobody locks is of a process that is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from minid.formats.digest import Digest
+
+
+class Lease:
+    """A lease that this process holds; see `open_lease`."""
+
+    def __init__(self, gate: int, file: int, name: str) -> None:
+        self._gate, self._file = gate, file
+        self.name = name
+
+    def hold(self, digests: Iterable[Digest]) -> None:
+        """Keep blobs from being collected until the lease ends. Look only afterwards whether they
+        are there: what was not held may go at any moment."""
+        lines = "".join(f"{digest.hex}\n" for digest in digests).encode()
+        fcntl.flock(self._gate, fcntl.LOCK_SH)
+        try:
+            os.write(self._file, lines)
+        finally:
+            fcntl.flock(self._gate, fcntl.LOCK_UN)
+
+
+@contextmanager
+def open_lease(folder: Path, name: str) -> Iterator[Lease]:
+    """Hold a new lease of that name below `folder`, which is made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    gate = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(gate, fcntl.LOCK_SH)  # `clear_leases` must not meet it before it is locked
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+        file = os.open(path, flags, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(gate, fcntl.LOCK_UN)
+            yield Lease(gate, file, name)
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(file)
+    finally:
+        os.close(gate)
+
+
+@contextmanager
+def closed_gate(folder: Path) -> Iterator[None]:
+    """While inside, no lease begins and none takes up more: keep it to milliseconds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    gate = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(gate)
+
+
+def living_leases(folder: Path) -> dict[str, frozenset[Digest]]:
+    """The leases that somebody holds, by name, with the blobs they hold."""
+    found: dict[str, frozenset[Digest]] = {}
+    if not folder.is_dir():
+        return found
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if _is_held(path):
+                words = path.read_bytes().split()
+                found[path.name] = frozenset(Digest(word.decode()) for word in words)
+    return found
+
+
+def clear_leases(folder: Path) -> None:
+    """Remove the files of holders that are gone."""
+    if not folder.is_dir():
+        return
+    with closed_gate(folder):
+        for path in folder.iterdir():
+            if not _is_held(path):
+                path.unlink(missing_ok=True)
+
+
+def _is_held(path: Path) -> bool:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False

@@ -1,0 +1,1 @@
+"""What people do to built images: edit, give away, look into, try things in, clean up."""
