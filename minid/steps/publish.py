@@ -128,7 +128,27 @@ def publish_image(
             edit=publication.edit,
         )
         write_layout(blobs, records, machine)
-    moved = [f"store {row.name}" for row in rows]
+    served = publish_targets(
+        publication, publishing=publishing, blobs=blobs, records=records, machine=machine
+    )
+    return Published((*(f"store {row.name}" for row in rows), *served.moved), served.notes)
+
+
+def publish_targets(
+    publication: Publication,
+    *,
+    publishing: Publishing,
+    blobs: Blobs,
+    records: Records,
+    machine: str,
+) -> Published:
+    """Move the image's tags at the targets besides the store that lack it.
+
+    PublishError where a target that was demanded refuses. With `docker = "auto"` a refusal of the
+    engine is a note.
+    """
+    image = publication.image
+    moved: list[str] = []
     notes: list[str] = []
     for target in pending_targets(publishing, records, image):
         try:

@@ -1,0 +1,68 @@
+"""Moving tags by hand: the ledger, the store's tags and its layout together, then the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from minid.errors import StoreError
+from minid.formats.image_record import parse_image
+from minid.host.files import exclusive_folder
+from minid.line.workshop import Workshop
+from minid.steps.publish import Publication, publish_targets, write_layout
+from minid.store.edits import EditRow, Edits
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What an edit did: its number, what moved as `target name`, and what a person should know."""
+
+    edit: int
+    moved: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def move_tags(
+    shop: Workshop,
+    row: EditRow,
+    detail: Mapping[str, object],
+    names: Sequence[str],
+    *,
+    targets: bool = True,
+    expected: Mapping[str, str] | None = None,
+) -> Moved:
+    """Record an edit and point the store's tags `names` at the image of `detail`, together or not
+    at all; with `targets` Docker, export and registry follow, as after a run.
+
+    `detail` is the record of an image (`image_record.dump_image` and more) whose blobs are in the
+    store. `expected` has the manifest digest (or "") that a tag must still have: StoreError, with
+    nothing done, where one moved meanwhile. PublishError where a target that was demanded refuses;
+    the store's tags have moved then.
+    """
+    image = replace(parse_image(detail), tags=tuple(names))
+    shop.blobs.flush()
+    with exclusive_folder(shop.blobs.root):  # of two that move a tag the second sees the first
+        for name, before in (expected or {}).items():
+            if shop.records.tagged(name) != before:
+                raise StoreError(
+                    f"{name}: expected the image that was looked at, got another meanwhile",
+                    hint="look at it, and try again",
+                )
+        edits = Edits(shop.records.database)
+        with edits.together():
+            number = edits.add(row)
+            rows = shop.records.publish(0, detail, names, row.time, edit=number)
+        write_layout(shop.blobs, shop.records, shop.machine)
+    moved = [f"store {item.name}" for item in rows]
+    notes: tuple[str, ...] = ()
+    if targets:
+        served = publish_targets(
+            Publication(0, image, detail, row.time, number),
+            publishing=shop.config.publish,
+            blobs=shop.blobs,
+            records=shop.records,
+            machine=shop.machine,
+        )
+        moved += served.moved
+        notes = served.notes
+    return Moved(number, tuple(moved), notes)
