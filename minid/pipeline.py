@@ -223,15 +223,17 @@ def run_line(line: _Line, run: Run, standing: Standing, below: Mapping[str, Prom
         return Made(plan, Digest.parse(str(payload["tree"])))
     base = _wait_for_base(recipe, below)
     plan = plan_with(archive, base.plan if base else None)
-    under = Below(base.tree, base.image) if base and base.image else None
+    under = Below(base.tree, base.base) if base and base.base else None
     composed = shipping.compose(run, plan, payload, standing.files, under)
     detail = shipping.image(run, plan, composed, under)
-    image = parse_image(detail)
+    plain = parse_image(detail)
+    reworked = shipping.rework(run, standing, detail)
+    image = parse_image(reworked.detail)
     with loaded_ahead(run, image) as arrive:
         report = check(run, image, str(detail.get("programs", "")))
         arrive()
-        published = shipping.publish(run, image, detail)
-    return Made(plan, Digest.parse(str(composed["tree"])), image, report, published)
+        published = shipping.publish(run, image, reworked, detail)
+    return Made(plan, Digest.parse(str(composed["tree"])), image, report, published, plain)
 
 
 def _provide_environment(line: _Line, run: Run) -> Environment:

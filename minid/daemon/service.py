@@ -193,7 +193,7 @@ class Service:
                     forced=forced and name in names,
                     priority=FIRST if first else 0,
                 )
-                image = standing.image if run is None else None
+                image = standing.tagged if run is None else None
                 asked[name] = (run, str(image.manifest) if image else "")
         return asked
 

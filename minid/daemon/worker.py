@@ -184,7 +184,7 @@ def _build(shop: Workshop, standings: Mapping[str, Standing], job: Job) -> Resul
         text = f"{job.recipe}: stands on {', '.join(late)}, which is not up to date"
         return Result("skipped", key, 20, text)
     if standing.current and not job.forced:
-        manifest = str(standing.image.manifest) if standing.image else ""
+        manifest = str(standing.tagged.manifest) if standing.tagged else ""
         return Result("unchanged", key, manifest=manifest)
     from minid.pipeline import build
 

@@ -20,13 +20,23 @@ from minid.store.records import Records
 @dataclass(frozen=True, slots=True)
 class Made:
     """What a finished run hands to recipes that stand on it. `tree` is a blob: the install tree of
-    a library, the root file system of an image."""
+    a library, the root file system of an image.
+
+    `image` is what is tagged; where that was edited by hand, `plain` is what the recipe gives, on
+    which others stand.
+    """
 
     plan: Plan
     tree: Digest
     image: Image | None = None
     report: CheckReport | None = None
     published: Published | None = None
+    plain: Image | None = None
+
+    @property
+    def base(self) -> Image | None:
+        """The image for recipes that stand on this one."""
+        return self.plain or self.image
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +59,12 @@ def made_before(standing: Standing, records: Records) -> Made:
     plan = standing.plan
     assert plan is not None, "a current recipe has a plan"
     result = records.result(plan.image or plan.compile) or {}
-    return Made(plan, Digest.parse(str(result["tree"])), standing.image)
+    return Made(plan, Digest.parse(str(result["tree"])), standing.tagged, plain=standing.image)
 
 
 def keep_unchanged(standing: Standing, records: Records, clock: Callable[[], float]) -> Outcome:
     """The outcome of a recipe that is current; the records say that it was asked for."""
     recipe, made = standing.recipe, made_before(standing, records)
-    manifest = str(standing.image.manifest) if standing.image else ""
+    manifest = str(made.image.manifest) if made.image else ""
     records.record_unchanged(recipe.name, recipe.source.version, manifest, clock())
     return Outcome(recipe.name, recipe.source.version, "unchanged", made=made)

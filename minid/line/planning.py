@@ -15,6 +15,7 @@ from minid.formats.digest import Digest
 from minid.formats.image_record import parse_image
 from minid.host.docker_engine import engine_answers
 from minid.host.environment import find_environment
+from minid.line.by_hand import put_by_hand
 from minid.model import Environment, Image
 from minid.recipe import Recipe, tag_names
 from minid.recipe_graph import references
@@ -29,8 +30,9 @@ class Standing:
     """Where one recipe stands.
 
     `plan` is None while the environment has yet to be made. `image` is the image of this very
-    plan, if the store has it. `pending` names targets that lack it. `current` means that there is
-    nothing to do.
+    plan, if the store has it; `edited` what a person put under its tags since, which stays as long
+    as nothing changes. `pending` names targets that lack what is tagged. `current` means that there
+    is nothing to do.
     """
 
     recipe: Recipe
@@ -42,6 +44,12 @@ class Standing:
     image: Image | None
     pending: tuple[str, ...]
     current: bool
+    edited: Image | None = None
+
+    @property
+    def tagged(self) -> Image | None:
+        """The image that the recipe's tags are to point at, if the store has it."""
+        return self.edited or self.image
 
 
 def recipe_order(recipes: Mapping[str, Recipe], names: Iterable[str]) -> tuple[str, ...]:
@@ -197,10 +205,12 @@ def _plan_recipe(recipe: Recipe, standings: Mapping[str, Standing], desk: _Desk)
     plan = plans[chosen]
     image = _find_image(plan, desk)
     targets = desk.config.publish
-    pending = workable_targets(targets, desk.records, image, answers=desk.answers) if image else ()
     changes = changed_inputs(desk.records.inputs(recipe.name), plan.inputs)
+    edited = _find_edited(recipe, image, desk) if image and not changes else None
+    shown = edited or image
+    pending = workable_targets(targets, desk.records, shown, answers=desk.answers) if shown else ()
     return Standing(
-        recipe, files, environment, digests[chosen], plan, changes, image, pending, False
+        recipe, files, environment, digests[chosen], plan, changes, image, pending, False, edited
     )
 
 
@@ -220,8 +230,22 @@ def _find_image(plan: Plan, desk: _Desk) -> Image | None:
     if result is None:
         return None
     image = parse_image(result)
+    return image if _is_whole(image, desk) else None
+
+
+def _is_whole(image: Image, desk: _Desk) -> bool:
     parts = (image.manifest, image.config, *(layer.digest for layer in image.layers))
-    return image if all(desk.blobs.has(digest) for digest in parts) else None
+    return all(desk.blobs.has(digest) for digest in parts)
+
+
+def _find_edited(recipe: Recipe, image: Image, desk: _Desk) -> Image | None:
+    """What a person put under the recipe's tags instead of its image."""
+    manifest, names = str(image.manifest), tag_names(recipe)
+    if all(desk.records.tagged(name) == manifest for name in names):
+        return None
+    detail = put_by_hand(desk.records, names, manifest)
+    found = parse_image(detail) if detail else None
+    return found if found and _is_whole(found, desk) else None
 
 
 def _has_base(recipe: Recipe) -> bool:
@@ -237,5 +261,7 @@ def _is_done(standing: Standing, desk: _Desk) -> bool:
         return bool(result) and desk.blobs.has(Digest.parse(str((result or {})["tree"])))
     if standing.image is None:
         return False
+    if standing.edited is not None:
+        return True
     manifest = str(standing.image.manifest)
     return all(desk.records.tagged(name) == manifest for name in tag_names(standing.recipe))

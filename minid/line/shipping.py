@@ -11,9 +11,13 @@ from minid.formats.image_record import dump_image, dump_layer, parse_layer
 from minid.formats.oci import architecture_of
 from minid.formats.rootfs import overlay_trees
 from minid.formats.tree import dump_tree
+from minid.line.by_hand import put_by_hand
+from minid.line.edits import Reworked
+from minid.line.edits import rework as rework_edits
+from minid.line.planning import Standing
 from minid.line.run import Output, Run, digests, load_json, load_tree
 from minid.model import Entry, Image, Layer, Published, Tree
-from minid.recipe import Recipe
+from minid.recipe import Recipe, tag_names
 from minid.steps.image import Base, build_image, check_budget
 from minid.steps.layers import layer_key, write_layer
 from minid.steps.plan import STAGE_VERSIONS, OwnFiles, Plan
@@ -193,12 +197,39 @@ def image(run: Run, plan: Plan, composed: Output, base: Below | None) -> Output:
     return run.stage("image", plan.image, make)
 
 
-def publish(run: Run, made: Image, detail: Output) -> Published:
-    """Move the tags. What a target refused, and did not have to take, is a note."""
+def rework(run: Run, standing: Standing, detail: Output) -> Reworked:
+    """What is to be tagged: the image, or where nothing changed in the recipe what a person put
+    there; else with the edits that are to be kept. The log tells what became of each."""
+    names = tag_names(run.recipe)
+    if not run.forced and not standing.changes:
+        found = put_by_hand(run.shop.records, names, str(detail["manifest"]))
+        if found is not None:
+            run.log.say(f"   edited by hand, and kept: {str(found['manifest'])[:19]}")
+            return Reworked(found)
+    reworked = rework_edits(run.shop, names, detail)
+    for line in (*reworked.lines, *reworked.dropped):
+        run.log.say(f"   {line}")
+    for line in reworked.dropped:
+        run.shop.reporter.note(run.recipe.name, line)
+    return reworked
+
+
+def publish(run: Run, made: Image, reworked: Reworked, under: Output) -> Published:
+    """Move the tags. What a target refused, and did not have to take, is a note.
+
+    `under` is the record of the image before its edits.
+    """
     shop = run.shop
     with run.timed("publish"):
         published = publish_image(
-            Publication(run.id, made, detail, shop.clock()),
+            Publication(
+                run.id,
+                made,
+                reworked.detail,
+                shop.clock(),
+                edits=reworked.rows,
+                under=under if reworked.rows else None,
+            ),
             publishing=shop.config.publish,
             blobs=shop.blobs,
             records=shop.records,

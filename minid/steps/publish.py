@@ -33,6 +33,7 @@ from minid.host.docker_engine import (
 from minid.host.files import exclusive_folder, write_file, write_stream
 from minid.model import Image, Published
 from minid.store.blobs import Blobs
+from minid.store.edits import EditRow, Edits
 from minid.store.records import PublicationRow, Records
 
 DOCKER = "docker"
@@ -41,13 +42,19 @@ EXPORT = "export"
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """An image on its way to its targets, by a run, or with `run` 0 by an edit."""
+    """An image on its way to its targets, by a run, or with `run` 0 by an edit.
+
+    `edits` are recorded with it: those that a run made again, and what it changed in the image's
+    metadata; `under` is the image before them.
+    """
 
     run: int
     image: Image
     detail: Mapping[str, object]
     now: float
     edit: int = 0
+    edits: tuple[EditRow, ...] = ()
+    under: Mapping[str, object] | None = None
 
 
 def export_name(name: str) -> str:
@@ -120,13 +127,12 @@ def publish_image(
     image = publication.image
     blobs.flush()
     with exclusive_folder(blobs.root):  # the layout is written from the records as they are then
-        rows = records.publish(
-            publication.run,
-            publication.detail,
-            image.tags,
-            publication.now,
-            edit=publication.edit,
-        )
+        ledger = Edits(records.database)
+        with ledger.together():
+            if publication.under is not None:
+                records.add_image(publication.under, publication.now)
+            ledger.add_again(publication.edits)
+            rows = records.publish(publication.run, publication.detail, image.tags, publication.now)
         write_layout(blobs, records, machine)
     served = publish_targets(
         publication, publishing=publishing, blobs=blobs, records=records, machine=machine

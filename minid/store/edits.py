@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from minid.store.database import Database
@@ -68,6 +68,15 @@ class Edits:
                 ),
             )
             return int(cursor.lastrowid or 0)
+
+    def add_again(self, rows: Iterable[EditRow]) -> None:
+        """Record edits that are made one on the other: the `chain` of each names those before."""
+        chain: list[int] = []
+        for row in rows:
+            if row.kind != "set":
+                self.add(row)
+                continue
+            chain.append(self.add(replace(row, detail={**row.detail, "chain": list(chain)})))
 
     def edit(self, number: int) -> EditRow | None:
         """The edit of that number."""

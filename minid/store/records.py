@@ -272,12 +272,7 @@ class Records:
         manifest = str(image["manifest"])
         moved: list[PublicationRow] = []
         with self._transaction() as connection:
-            connection.execute(
-                "INSERT INTO images (manifest, recipe, version, detail, created)"
-                " VALUES (?, ?, ?, ?, ?) ON CONFLICT (manifest) DO UPDATE SET detail ="
-                " excluded.detail",
-                (manifest, image["recipe"], image["version"], json.dumps(dict(image)), now),
-            )
+            self._insert_image(connection, image, now)
             for name in names:
                 before = connection.execute(
                     "SELECT manifest FROM tags WHERE name = ?", (name,)
@@ -294,6 +289,22 @@ class Records:
                 )
                 moved.append(row)
         return moved
+
+    def add_image(self, image: Mapping[str, object], now: float) -> None:
+        """Record an image that no tag points at: one that edits stand on."""
+        with self._transaction() as connection:
+            self._insert_image(connection, image, now)
+
+    @staticmethod
+    def _insert_image(
+        connection: sqlite3.Connection, image: Mapping[str, object], now: float
+    ) -> None:
+        connection.execute(
+            "INSERT INTO images (manifest, recipe, version, detail, created)"
+            " VALUES (?, ?, ?, ?, ?) ON CONFLICT (manifest) DO UPDATE SET detail ="
+            " excluded.detail",
+            (image["manifest"], image["recipe"], image["version"], json.dumps(dict(image)), now),
+        )
 
     @staticmethod
     def _insert_publication(connection: sqlite3.Connection, row: PublicationRow) -> None:
@@ -325,14 +336,17 @@ class Records:
         )
         return str(rows[0][0]) if rows else ""
 
-    def publications(self, name: str | None = None, limit: int = 50) -> list[PublicationRow]:
-        """The newest publications, newest first, of one name or of all."""
-        where = "WHERE name = ?" if name else ""
-        values: tuple[object, ...] = (name, limit) if name else (limit,)
+    def publications(
+        self, name: str = "", target: str = "", *, limit: int = 50
+    ) -> list[PublicationRow]:
+        """The newest publications, newest first, of one name or of all, at one target or at all."""
+        asked = {"name": name, "target": target}
+        wanted = [column for column, value in asked.items() if value]
+        where = "WHERE " + " AND ".join(f"{column} = ?" for column in wanted) if wanted else ""
         rows = self._query(
             "SELECT ifnull(run, 0), target, name, from_manifest, to_manifest, moved,"  # noqa: S608
             f" ifnull(edit, 0) FROM publications {where} ORDER BY id DESC LIMIT ?",
-            values,
+            (*(asked[column] for column in wanted), limit),
         )
         return [PublicationRow(*row) for row in rows]  # type: ignore[arg-type]
 
