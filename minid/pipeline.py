@@ -30,6 +30,7 @@ from minid.model import Environment
 from minid.recipe import Recipe
 from minid.recipe_graph import references
 from minid.steps.plan import Plan, make_plan
+from minid.store.reach import blobs_of
 
 if TYPE_CHECKING:
     from minid.host.jobserver import Jobserver
@@ -109,7 +110,7 @@ def build(
     with _Line(shop, frozenset(forced)) as line:
         threads = []
         for name, standing in standings.items():
-            if standing.current and name not in forced:
+            if standing.current and name not in forced and _is_whole(shop, standing):
                 outcomes[name].keep(_keep(line, standing, promises))
                 continue
             words = (line, standing, promises, outcomes[name])
@@ -134,6 +135,14 @@ def _take_turn(
         outcome.keep(_build_one(line, standing, promises))
     except BaseException as error:
         outcome.fail(error)
+
+
+def _is_whole(shop: Workshop, standing: Standing) -> bool:
+    """Whether all that an up-to-date recipe gave is there; nobody collects it from now on."""
+    plan = standing.plan
+    assert plan is not None, "a current recipe has a plan"
+    result = shop.records.result(plan.image or plan.compile)
+    return result is not None and shop.blobs.claim(*blobs_of(result))
 
 
 def _keep(line: _Line, standing: Standing, promises: Mapping[str, Promise[Made]]) -> Outcome:

@@ -73,7 +73,8 @@ def compile_stage(
     needs: Iterable[Digest],
     workplace: Workplace,
 ) -> Output:
-    """The install tree: `tree` and `tar` blobs, `epoch`, seconds of wall and processor time."""
+    """The install tree: `tree` and `tar` blobs, the `archive`'s digest, `epoch`, and seconds of wall
+    and processor time."""
     blobs = run.shop.blobs
 
     def make() -> Output:
@@ -90,6 +91,7 @@ def compile_stage(
         )
         return {
             "tree": str(made.tree),
+            "archive": str(archive),
             "epoch": made.epoch,
             "seconds": round(made.seconds, 3),
             "cpu_s": round(made.cpu_s, 3),

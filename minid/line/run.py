@@ -19,6 +19,7 @@ from minid.host.logfile import LogFile
 from minid.line.workshop import Workshop
 from minid.model import Tree
 from minid.recipe import Recipe
+from minid.store.reach import blobs_of
 from minid.store.records import StageRow
 
 Output = dict[str, object]
@@ -107,10 +108,7 @@ class Run:
         return found if found is not None and self._is_whole(found) else None
 
     def _is_whole(self, output: Mapping[str, object]) -> bool:
-        blobs = output.get("blobs")
-        return isinstance(blobs, list) and all(
-            self.shop.blobs.has(Digest.parse(str(digest))) for digest in blobs
-        )
+        return "blobs" in output and self.shop.blobs.claim(*blobs_of(output))
 
 
 @contextmanager

@@ -93,8 +93,12 @@ def open_workshop(
             )
         reporter.note("minid", f"waiting for another minid (process {pid}) to end")
 
-    with writer_lock(state / "lock", tell, role) as lock_fd:
-        blobs = Blobs(config.paths.store)
+    name = f"{role or 'build'}-{os.getpid()}-{os.urandom(3).hex()}"
+    with (
+        writer_lock(state / "lock", tell, role) as lock_fd,
+        open_lease(config.paths.leases, name) as lease,
+    ):
+        blobs = Blobs(config.paths.store, lease=lease)
         blobs.prepare()
         records = Records(config.paths.records, writable=True, shared=bool(role))
         try:
@@ -155,24 +159,25 @@ def open_delegate(
 
     Nothing is cleared but this run's own place, which is gone afterwards.
     """
-    blobs = Blobs(config.paths.store, assignment.part)
-    blobs.prepare()
-    records = Records(config.paths.records, writable=True, shared=True)
-    try:
-        yield Workshop(
-            config=config,
-            recipes=recipes,
-            blobs=blobs,
-            records=records,
-            reporter=reporter,
-            clock=clock,
-            machine=os.uname().machine,
-            cancel=cancel,
-            assignment=assignment,
-        )
-    finally:
-        records.close()
-        clear_part(config, assignment.part)
+    with open_lease(config.paths.leases, assignment.part) as lease:
+        blobs = Blobs(config.paths.store, assignment.part, lease)
+        blobs.prepare()
+        records = Records(config.paths.records, writable=True, shared=True)
+        try:
+            yield Workshop(
+                config=config,
+                recipes=recipes,
+                blobs=blobs,
+                records=records,
+                reporter=reporter,
+                clock=clock,
+                machine=os.uname().machine,
+                cancel=cancel,
+                assignment=assignment,
+            )
+        finally:
+            records.close()
+            clear_part(config, assignment.part)
 
 
 @contextmanager
@@ -193,8 +198,8 @@ def open_guest(
     state.mkdir(parents=True, exist_ok=True)
     _refuse_foreign(state)
     part = f"guest-{os.getpid()}-{os.urandom(3).hex()}"
-    with open_lease(config.paths.leases, part):
-        blobs = Blobs(config.paths.store, part)
+    with open_lease(config.paths.leases, part) as lease:
+        blobs = Blobs(config.paths.store, part, lease)
         blobs.prepare()
         records = Records(config.paths.records, writable=True, shared=True)
         try:

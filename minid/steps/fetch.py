@@ -147,7 +147,7 @@ def _kept_archive(source: Source, files: list[_File], blobs: Blobs) -> Archive |
         name = f"{source.distro.package}_{expand(source.distro.version, source.version)}.orig.tar"
         wanted.append((name, source.distro.sha256))
     for name, digest in wanted:
-        if blobs.has(digest):
+        if blobs.claim(digest):
             size = sum(map(len, blobs.iterate(digest)))
             return Archive(name, digest, size, "store")
     return None

@@ -18,6 +18,7 @@ from typing import BinaryIO
 from minid.errors import StoreError
 from minid.formats.digest import Digest
 from minid.host.files import remove_tree, sync_folder
+from minid.store.lease import Lease
 
 _CHUNK = 1 << 20
 
@@ -61,14 +62,18 @@ class Sink:
 
 class Blobs:
     """The blobs below one folder. Several processes may read; one writes (see `store.lock`), or
-    several that each have a `part` of the temporary files to themselves."""
+    several that each have a `part` of the temporary files to themselves.
 
-    def __init__(self, root: Path, part: str = "") -> None:
+    What a writer with a `lease` adds or claims is not collected while that lasts.
+    """
+
+    def __init__(self, root: Path, part: str = "", lease: Lease | None = None) -> None:
         self.root = root
         self.folder = root / "blobs" / "sha256"
         self._prefix = f"{self.folder}/"
         self.temporary = root / "tmp" / part
         self._shared = bool(part)
+        self._lease = lease
         self._flushing = threading.Lock()
         self._named = True  # a killed minid may have named blobs that are here to be found
 
@@ -85,6 +90,16 @@ class Blobs:
         """Whether the blob is in the store."""
         # Asked for every layer of every image at a start of the service: no Path for that.
         return os.path.isfile(f"{self._prefix}{digest.hex}")  # noqa: PTH113
+
+    def claim(self, *digests: Digest) -> bool:
+        """Hold blobs from being collected; whether all of them are in the store. Ask this, and not
+        `has`, before relying on what an earlier run left."""
+        self._hold(digests)
+        return all(self.has(digest) for digest in digests)
+
+    def _hold(self, digests: Iterable[Digest]) -> None:
+        if self._lease is not None:
+            self._lease.hold(digests)
 
     def size(self, digest: Digest) -> int:
         """The blob's size in bytes."""
@@ -106,13 +121,14 @@ class Blobs:
 
     def adopt(self, temporary: Path, digest: Digest) -> None:
         """Name a finished file. An existing blob of that digest is kept; the bytes are the same."""
+        self._hold((digest,))  # first: what is held stays, also where it is there already
         with contextlib.suppress(FileExistsError):
             os.link(temporary, self.path(digest))
         self._named = True
 
     def add(self, data: bytes | Iterable[bytes], expected: Digest | None = None) -> Digest:
         """Store `data` and return its digest; StoreError if it is not `expected`."""
-        if isinstance(data, bytes) and self.has(digest := Digest.of(data)):
+        if isinstance(data, bytes) and self.claim(digest := Digest.of(data)):
             if expected not in (None, digest):
                 raise StoreError(f"blob: expected {expected}, got {digest}")
             return digest

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,17 +22,25 @@ class Lease:
 
     def __init__(self, gate: int, file: int, name: str) -> None:
         self._gate, self._file = gate, file
+        self._lock = threading.Lock()  # a lock on the gate is the process's, not the thread's
+        self._held: set[Digest] = set()
         self.name = name
 
     def hold(self, digests: Iterable[Digest]) -> None:
         """Keep blobs from being collected until the lease ends. Look only afterwards whether they
         are there: what was not held may go at any moment."""
-        lines = "".join(f"{digest.hex}\n" for digest in digests).encode()
-        fcntl.flock(self._gate, fcntl.LOCK_SH)
-        try:
-            os.write(self._file, lines)
-        finally:
-            fcntl.flock(self._gate, fcntl.LOCK_UN)
+        with self._lock:
+            fresh = {digest for digest in digests if digest not in self._held}
+            if not fresh:
+                return
+            lines = "".join(f"{digest.hex}\n" for digest in fresh).encode()
+            fcntl.flock(self._gate, fcntl.LOCK_SH)
+            try:
+                while lines:
+                    lines = lines[os.write(self._file, lines) :]
+            finally:
+                fcntl.flock(self._gate, fcntl.LOCK_UN)
+            self._held |= fresh
 
 
 @contextmanager

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from minid.formats.digest import Digest
-from minid.store.lease import clear_leases, living_leases, open_lease
+from minid.store.lease import clear_leases, closed_gate, living_leases, open_lease
 
 ONE, TWO = Digest.of(b"1"), Digest.of(b"2")
 
@@ -43,3 +44,34 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
     assert (folder / "gone").is_file()
     clear_leases(folder)
     assert not list(folder.iterdir())
+
+
+def test_threads_of_one_holder_lose_nothing(tmp_path: Path) -> None:
+    """A gate that one thread lets go must still be shut for another that is writing."""
+    folder = tmp_path / "leases"
+    wanted = [Digest.of(b"%d" % number) for number in range(400)]
+    missed: list[Digest] = []
+    with open_lease(folder, "one") as lease:
+
+        def take(part: list[Digest]) -> None:
+            for digest in part:
+                lease.hold([digest])
+                with closed_gate(folder):
+                    if digest not in living_leases(folder)["one"]:
+                        missed.append(digest)
+
+        threads = [threading.Thread(target=take, args=(wanted[start::4],)) for start in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert living_leases(folder)["one"] == frozenset(wanted)
+    assert missed == []
+
+
+def test_what_is_held_twice_is_written_once(tmp_path: Path) -> None:
+    folder = tmp_path / "leases"
+    with open_lease(folder, "one") as lease:
+        lease.hold([ONE, TWO])
+        lease.hold([TWO, ONE])
+        assert len((folder / "one").read_bytes().split()) == 2

@@ -12,9 +12,11 @@ import pytest
 
 from minid.config import Config, Paths
 from minid.errors import HostError, StoreError
-from minid.line.workshop import open_guest, open_workshop
+from minid.formats.digest import Digest
+from minid.line.workshop import Assignment, open_delegate, open_guest, open_workshop
 from minid.report import Silence
 from minid.store.edits import EditRow, Edits
+from minid.store.lease import living_leases
 from minid.store.records import Records
 
 
@@ -49,7 +51,8 @@ import os, signal, sys
 from pathlib import Path
 from minid.config import Config, Paths
 from minid.errors import HostError
-from minid.line.workshop import open_guest, open_workshop
+from minid.formats.digest import Digest
+from minid.line.workshop import Assignment, open_delegate, open_guest, open_workshop
 folder = Path(sys.argv[1])
 paths = Paths(recipes=folder / "recipes", state=folder / "var")
 with open_workshop(Config(file=None, paths=paths), {}) as shop:
@@ -187,3 +190,30 @@ def test_what_a_killed_guest_left_is_cleared(tmp_path: Path) -> None:
         assert not part.exists()
         assert not job.exists()
     assert not list(tmp_path.glob("var/leases/*"))
+
+
+def test_every_writer_holds_what_it_adds_and_claims(tmp_path: Path) -> None:
+    with open_workshop(config(tmp_path), {}, role="daemon") as shop:
+        old = shop.blobs.add(b"old")
+    delegate = Assignment(7, "asked")
+    with (
+        open_workshop(config(tmp_path), {}, role="daemon") as shop,
+        open_delegate(
+            config(tmp_path),
+            {},
+            delegate,
+            reporter=Silence(),
+            clock=lambda: 1.0,
+            cancel=threading.Event(),
+        ) as run,
+        open_guest(config(tmp_path), {}) as guest,
+    ):
+        new = shop.blobs.add(b"new")
+        assert run.blobs.claim(old)
+        assert not guest.blobs.claim(Digest.of(b"nowhere"))
+        held = living_leases(shop.config.paths.leases)
+        (daemon,) = (name for name in held if name.startswith("daemon-"))
+        assert held[daemon] == {new}
+        assert held["run-7"] == {old}
+        assert held[guest.guest] == {Digest.of(b"nowhere")}
+    assert living_leases(config(tmp_path).paths.leases) == {}
