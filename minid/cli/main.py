@@ -20,6 +20,7 @@ COMMANDS = {
     "daemon": "keep images in step with recipes and upstreams, until told to stop",
     "doctor": "say what this machine lacks, and how to mend it",
     "drain": "start no run any more, and wait until none runs",
+    "edits": "show what was done to images by hand, by whom and why",
     "events": "show what happened, or follow what happens",
     "explain": "say which inputs of a recipe changed, and what that redoes",
     "fetch": "fetch the archives of recipes into the store",
@@ -38,8 +39,10 @@ COMMANDS = {
     "reload": "have the service read config.toml and the recipes again",
     "resume": "start runs again after a pause",
     "schema": "print the JSON Schema of recipes, for editors",
+    "set": "change an image's metadata: command, environment, comment, …",
     "status": "show each recipe: version, tag, last run, what is to be done",
     "test": "run an image's smoke tests now and show what it answered",
+    "undo": "take an edit of an image's metadata back",
     "why": "show why a file is in an image",
 }
 
