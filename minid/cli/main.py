@@ -40,6 +40,7 @@ COMMANDS = {
     "resume": "start runs again after a pause",
     "schema": "print the JSON Schema of recipes, for editors",
     "set": "change an image's metadata: command, environment, comment, …",
+    "shell": "work in the root of an image, see what changed, take it back or keep it",
     "status": "show each recipe: version, tag, last run, what is to be done",
     "test": "run an image's smoke tests now and show what it answered",
     "undo": "take an edit of an image's metadata back",

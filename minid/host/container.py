@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,17 +136,25 @@ class Container:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs:
-                self._child = _start_child(theirs)
+                self._child = _start_child(theirs, self._passed())
             self._group = _limit_memory(self._child.pid)
             self._send(job)
-            self._receive(START_TIMEOUT_S)  # it wants its map
-            idmap.write_mapping(self._child.pid, mapping)
-            self._send({})
-            self._receive(START_TIMEOUT_S)  # it is ready
+            self._settle(self._child.pid, mapping)
         except BaseException:
             self.close()
             raise
         return self
+
+    def _settle(self, pid: int, mapping: idmap.IdMapping) -> None:
+        """See the child through to where it takes requests."""
+        self._receive(START_TIMEOUT_S)  # it wants its map
+        idmap.write_mapping(pid, mapping)
+        self._send({})
+        self._receive(START_TIMEOUT_S)  # it is ready
+
+    def _passed(self) -> tuple[int, ...]:
+        """Descriptors that the child shall have besides."""
+        return ()
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -274,11 +282,11 @@ class Container:
         return HostError("container: expected its keeper to answer, got its end", log_tail=lines)
 
 
-def _start_child(theirs: socket.socket) -> subprocess.Popen[bytes]:
+def _start_child(theirs: socket.socket, passed: Sequence[int]) -> subprocess.Popen[bytes]:
     """The keeper, without site-packages: it needs the standard library and minid's own files."""
     package = str(Path(__file__).parents[2])
     argv = [sys.executable, "-I", "-S", "-B", "-c", _PROGRAM, package, str(theirs.fileno())]
-    return process.start(argv, pass_fds=[theirs.fileno()])
+    return process.start(argv, pass_fds=[theirs.fileno(), *passed])
 
 
 def _limit_memory(pid: int) -> cgroup.MemoryGroup | None:

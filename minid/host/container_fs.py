@@ -106,28 +106,30 @@ def copy_tree(source: str, target: str, *, linked: bool = True) -> None:
 def _copy_folder(source: str, target: str, links: _Links | None) -> None:
     with os.scandir(source) as entries:
         for entry in entries:
-            _copy_entry(entry, f"{target}/{entry.name}", links)
-    _copy_looks(source, target, os.lstat(source))
+            copy_entry(entry.path, f"{target}/{entry.name}", links)
+    copy_looks(source, target)
 
 
-def _copy_entry(entry: os.DirEntry[str], target: str, links: _Links | None) -> None:
-    seen = entry.stat(follow_symlinks=False)
-    folder = entry.is_dir(follow_symlinks=False)
+def copy_entry(source: str, target: str, links: _Links | None = None) -> None:
+    """Copy whatever is at `source` to `target`, with all below it, as `copy_tree` does; `links`
+    remembers files with several names."""
+    seen = os.lstat(source)
+    folder = stat.S_ISDIR(seen.st_mode)
     _make_room(target, folder)
     if folder:
         if not os.path.isdir(target):
             os.mkdir(target)
-        _copy_folder(entry.path, target, links)
+        _copy_folder(source, target, links)
         return
     known = links.get((seen.st_dev, seen.st_ino)) if links else None
     if known:
         os.link(known, target, follow_symlinks=False)
         return
-    if entry.is_symlink():
-        os.symlink(os.readlink(entry.path), target)
+    if stat.S_ISLNK(seen.st_mode):
+        os.symlink(os.readlink(source), target)
     else:
-        _copy_bytes(entry.path, target)
-    _copy_looks(entry.path, target, seen)
+        _copy_bytes(source, target)
+    copy_looks(source, target)
     if links is not None and seen.st_nlink > 1:
         links[seen.st_dev, seen.st_ino] = target
 
@@ -144,14 +146,16 @@ def _make_room(target: str, folder: bool) -> None:
         remove_tree(target)
 
 
-def _copy_looks(source: str, target: str, seen: os.stat_result) -> None:
+def copy_looks(source: str, target: str) -> None:
+    """Owner, mode, xattrs and time of one file for another. Owner first: changing it clears
+    set-user-id bits and capabilities."""
+    seen = os.lstat(source)
     os.chown(target, seen.st_uid, seen.st_gid, follow_symlinks=False)
-    if stat.S_ISLNK(seen.st_mode):
-        return
-    os.chmod(target, stat.S_IMODE(seen.st_mode))
-    for name in os.listxattr(source):
-        os.setxattr(target, name, os.getxattr(source, name))
-    os.utime(target, ns=(seen.st_mtime_ns, seen.st_mtime_ns))
+    if not stat.S_ISLNK(seen.st_mode):
+        os.chmod(target, stat.S_IMODE(seen.st_mode))
+        for name in os.listxattr(source):
+            os.setxattr(target, name, os.getxattr(source, name))
+    os.utime(target, ns=(seen.st_mtime_ns, seen.st_mtime_ns), follow_symlinks=False)
 
 
 def _copy_bytes(source: str, target: str) -> None:

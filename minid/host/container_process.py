@@ -9,6 +9,10 @@ import contextlib
 import os
 import select
 import signal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 KEPT_BYTES = 256 << 10
 TAIL_LINES = 40
@@ -66,44 +70,62 @@ def _is_ended_child(pid: str) -> bool:
     return state == "Z" and int(parent) == os.getpid()
 
 
+def _doubled(descriptor: int) -> list[tuple[int, int, int]]:
+    """Make a descriptor standard output and standard error."""
+    return [(os.POSIX_SPAWN_DUP2, descriptor, at) for at in (1, 2)]
+
+
 class Process:
     """A running `argv`; `pid_file` is where the runtime writes the pid of the contained process.
 
     `exit_code` is None while it runs, and 128 plus the signal for one that was killed. Its output
-    goes to the descriptor `output`, which stays the caller's, or without one into `capture`.
+    goes to the descriptor `output`, which stays the caller's, or without one into `capture`. Or it
+    gets all of `stdio`, or the `terminal` of that path as its controlling one.
     """
 
     def __init__(
-        self, argv: list[str], pid_file: str, name: str, output: int | None = None
+        self,
+        argv: list[str],
+        pid_file: str,
+        name: str,
+        output: int | None = None,
+        *,
+        stdio: Sequence[int] = (),
+        terminal: str = "",
     ) -> None:
         self.name, self._pid_file = name, pid_file
         self.capture = Capture()
         self.exit_code: int | None = None
-        self._output, incoming = os.pipe() if output is None else (-1, os.dup(output))
-        if output is None:
-            os.set_blocking(self._output, False)
-        actions = [
-            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, incoming, 1),
-            (os.POSIX_SPAWN_DUP2, incoming, 2),
-        ]
+        self._output = incoming = -1
+        if terminal:  # whoever leads a session gets the first one it opens as its own
+            actions = [(os.POSIX_SPAWN_OPEN, 0, terminal, os.O_RDWR, 0), *_doubled(0)]
+        elif stdio:
+            actions = [(os.POSIX_SPAWN_DUP2, one, at) for at, one in enumerate(stdio)]
+        else:
+            self._output, incoming = os.pipe() if output is None else (-1, os.dup(output))
+            if output is None:
+                os.set_blocking(self._output, False)
+            actions = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0), *_doubled(incoming)]
         env = {"PATH": "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"}
-        self.pid = os.posix_spawn(argv[0], argv, env, file_actions=actions)
-        os.close(incoming)
+        self.pid = os.posix_spawn(
+            argv[0], argv, env, file_actions=actions, setsid=bool(terminal or stdio)
+        )
+        if incoming >= 0:
+            os.close(incoming)
         _started.add(self.pid)
         self._pidfd = os.pidfd_open(self.pid)
 
     @property
     def started(self) -> bool:
         """Whether the contained process runs its program by now."""
-        return bool(self._contained_pid())
+        return bool(self.contained_pid())
 
     @property
     def is_over(self) -> bool:
         """Whether the contained process has ended, although the runtime may not have seen it."""
         if self.exit_code is not None:
             return True
-        contained = self._contained_pid()
+        contained = self.contained_pid()
         if not contained:
             return False
         try:
@@ -140,7 +162,7 @@ class Process:
 
     def kill(self) -> None:
         """Kill the contained process, and with it, when it is a container's first, all of them."""
-        contained = self._contained_pid()
+        contained = self.contained_pid()
         with contextlib.suppress(ProcessLookupError):
             os.kill(contained or self.pid, signal.SIGKILL)
 
@@ -150,7 +172,8 @@ class Process:
             os.close(self._output)
             self._output = -1
 
-    def _contained_pid(self) -> int:
+    def contained_pid(self) -> int:
+        """The contained process, in the server's namespace; 0 where there is none yet."""
         try:
             with open(self._pid_file) as file:
                 return int(file.read() or 0)

@@ -67,8 +67,7 @@ class Server:
             if self._exec is not None:
                 self._advance(self._exec)
             if self._command is not None and self._command.exit_code is not None:
-                self._reply({"exit_code": self._command.exit_code})
-                self._command = None
+                self._finish_command()
 
     def _wait(self) -> None:
         """Until a request, output or an end; requests are answered here."""
@@ -94,8 +93,8 @@ class Server:
             return 2
         return max(0, int((self._exec.deadline - time.monotonic()) * 1000) + 1)
 
-    def _answer(self, request: dict[str, Any]) -> None:
-        handlers: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
+    def _handlers(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]]:
+        return {
             "start": self._start,
             "status": self._status,
             "exec": self._begin_exec,
@@ -107,8 +106,10 @@ class Server:
             "command": self._start_command,
             "capture": self._capture,
         }
+
+    def _answer(self, request: dict[str, Any]) -> None:
         try:
-            reply = handlers[request["do"]](request)
+            reply = self._handlers()[request["do"]](request)
         except MinidError as error:
             reply = {"error": error.message, "kind": type(error).__name__, "hint": error.hint}
         except OSError as error:
@@ -116,6 +117,11 @@ class Server:
             reply = {"error": f"container: {error.strerror}: {where}", "kind": "HostError"}
         if reply is not None:
             self._reply(reply)
+
+    def _finish_command(self) -> None:
+        assert self._command is not None
+        self._reply({"exit_code": self._command.exit_code})
+        self._command = None
 
     def _reply(self, value: dict[str, Any]) -> None:
         self._control.send(json.dumps(value).encode())
@@ -285,12 +291,16 @@ class Server:
         with self._pipe() as incoming:
             self._space.send(changes, incoming)
 
+    def _send_descriptor(self, descriptor: int) -> None:
+        """Give a descriptor away."""
+        socket.send_fds(self._control, [b'{"fds": 1}'], [descriptor])
+        os.close(descriptor)
+
     @contextlib.contextmanager
     def _pipe(self) -> Iterator[int]:
         """The writing end of a pipe whose reading end the other side gets."""
         outgoing, incoming = os.pipe()
-        socket.send_fds(self._control, [b'{"fds": 1}'], [outgoing])
-        os.close(outgoing)
+        self._send_descriptor(outgoing)
         try:
             yield incoming
         finally:

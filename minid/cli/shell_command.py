@@ -1,0 +1,369 @@
+"""`minid shell`: work in the root of an image, see what that changed, take it back or keep it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from minid.cli.folder import add_json_option, load_folder_config
+from minid.cli.store_reader import find_image, open_blobs, open_records
+from minid.cli.words import print_json, printable
+from minid.config import Config
+from minid.errors import UsageError
+
+if TYPE_CHECKING:
+    from minid.formats.changes import Change
+    from minid.host.bench_container import BenchContainer, Command
+    from minid.store.blobs import Blobs
+    from minid.store.records import Records
+    from minid.workbench.shell_bench import Bench, Tools
+    from minid.workbench.shell_source import Source
+
+_FORWARDED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+
+
+def configure_parser(parser: argparse.ArgumentParser) -> None:
+    """Options of `minid shell`."""
+    parser.usage = "minid shell [NAME] [--run ID] [options] [-- COMMAND...]"
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a tag, a recipe, or a digest")
+    parser.add_argument("--run", type=int, metavar="ID", help="the root that this run had reached")
+    parser.add_argument(
+        "--tools",
+        action="store_true",
+        help="have strace, gdb and others of the recipe's environment at hand",
+    )
+    parser.add_argument(
+        "--copy", action="store_true", help="work in a copy, also where an overlay can be had"
+    )
+    parser.add_argument(
+        *("-u", "--user"), default="0", metavar="USER", help="who to be (default: root)"
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--status", action="store_true", help="list what was added, modified, deleted"
+    )
+    what.add_argument(
+        "--restore", nargs="+", metavar="PATH", help="bring back what is at and below PATH"
+    )
+    what.add_argument("--discard", action="store_true", help="forget all that was done")
+    what.add_argument(
+        "--keep", action="store_true", help="write what was done into the recipe, and build"
+    )
+    parser.add_argument("-y", "--yes", action="store_true", help="keep without asking")
+    add_json_option(parser)
+    _take_command(parser)
+
+
+def _take_command(parser: argparse.ArgumentParser) -> None:
+    """What stands behind `--` is the command, also where there is no NAME."""
+    plain = parser.parse_known_args
+
+    def parse(
+        args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        words = list(args or ())
+        at = words.index("--") if "--" in words else len(words)
+        found, rest = plain(words[:at], namespace)
+        found.words = words[at + 1 :]
+        return found, rest
+
+    parser.parse_known_args = parse  # type: ignore[method-assign,assignment]
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """The command's status; 0 for the other forms."""
+    if arguments.name is None and arguments.run is None:
+        raise UsageError("shell: expected NAME or --run ID, got neither")
+    config = load_folder_config(arguments)
+    records, blobs = open_records(config), open_blobs(config)
+    wanted = _Wanted(arguments, config, records, blobs)
+    if arguments.status:
+        return wanted.status()
+    if arguments.restore:
+        return wanted.restore()
+    if arguments.discard:
+        return wanted.discard()
+    if arguments.keep:
+        return wanted.keep()
+    return wanted.work()
+
+
+class _Wanted:
+    """The workbench that the command line is about."""
+
+    def __init__(
+        self, arguments: argparse.Namespace, config: Config, records: Records, blobs: Blobs
+    ) -> None:
+        from minid.workbench.shell_bench import find_bench
+        from minid.workbench.shell_source import bench_name
+
+        self.arguments, self.config, self.blobs = arguments, config, blobs
+        self.records = records
+        run = arguments.run
+        self.name = f"run-{run}" if run is not None else bench_name(records, arguments.name)
+        self.bench: Bench | None = find_bench(config.paths.state, self.name)
+
+    # what it stands on
+
+    def source(self) -> Source:
+        """What a new workbench would stand on."""
+        from minid.workbench.shell_source import image_source, run_source
+
+        given = self.arguments
+        if given.run is not None:
+            return run_source(given.run, given.name or "", self.records, self.blobs)
+        return image_source(self.name, find_image(self.records, given.name), self.blobs)
+
+    def need_bench(self) -> Bench:
+        """The workbench; UsageError where there is none."""
+        if self.bench is None:
+            from minid.workbench.shell_bench import list_benches
+
+            if self.arguments.run is None:
+                find_image(self.records, self.arguments.name)
+            names = [bench.source.name for bench in list_benches(self.config.paths.state)]
+            raise UsageError(
+                f"{self.name}: expected a workbench, got none",
+                hint=f"there is one of {', '.join(names)}"
+                if names
+                else f"`minid shell {self.arguments.name or f'--run {self.arguments.run}'}` "
+                "makes one",
+            )
+        self.tell_moved(self.bench)
+        return self.bench
+
+    def moved(self, bench: Bench) -> str:
+        """The image that the name means now, where that is another one; or empty."""
+        from minid.errors import UsageError as Unknown
+
+        if not bench.source.manifest:
+            return ""
+        try:
+            now = str(find_image(self.records, self.name)["manifest"])
+        except Unknown:
+            return "no image any more"
+        return now if now != bench.source.manifest else ""
+
+    def tell_moved(self, bench: Bench) -> None:
+        """Say on standard error that the name means another image by now."""
+        now = self.moved(bench)
+        if now:
+            say(f"{self.name} is {short(now)} now; the workbench stands on "
+                f"{short(bench.source.manifest)} still")  # fmt: skip
+
+    # the forms of the command
+
+    def work(self) -> int:
+        """A shell, or a command."""
+        from minid.host.terminal import has_terminal
+        from minid.line.workshop import open_guest
+        from minid.workbench.shell_bench import make_bench, open_bench
+
+        given = self.arguments
+        if self.bench is None:
+            with open_guest(self.config, {}):
+                self.bench = make_bench(self.config.paths.state, self.source(), self.blobs)
+        else:
+            self.tell_moved(self.bench)
+        source, tools = self.bench.source, self.tools()
+        with open_bench(self.bench, self.blobs, tools=tools, copied=given.copy) as container:
+            terminal = has_terminal()
+            if given.copy and container.how != "copy":
+                say("the workbench is an overlay already: --copy is for a new one")
+            elif container.how == "copy" and not given.copy:
+                say("no overlay can be had here: this is a copy")
+            if terminal and not given.words:
+                self.greet(source)
+            return run_command(container, self.command(source, terminal=terminal))
+
+    def greet(self, source: Source) -> None:
+        """Tell a person where they are."""
+        what = f"run {source.run}, {source.what}" if source.run else short(source.manifest)
+        say(f"{source.name}: {what}; what you do stays until --keep or --discard")
+
+    def command(self, source: Source, *, terminal: bool) -> Command:
+        """What to run, with the image's environment."""
+        from minid.formats.runtime_spec import DEFAULT_PATH
+        from minid.host.bench_container import Command
+        from minid.host.bench_tools import TOOLS
+
+        environ = dict(line.partition("=")[::2] for line in source.environ)
+        path = environ.get("PATH", DEFAULT_PATH)
+        environ["PATH"] = f"{path}:{TOOLS}/bin" if self.arguments.tools else path
+        environ["HISTFILE"] = "/dev/null"  # else each look around would be a change
+        if terminal:
+            environ["TERM"] = os.environ.get("TERM", "xterm")
+        lines = tuple(f"{name}={value}" for name, value in environ.items())
+        words = tuple(self.arguments.words)
+        return Command(words, lines, source.cwd, self.arguments.user, terminal)
+
+    def tools(self) -> Tools | None:
+        """The tools that were asked for."""
+        return None
+
+    def status(self) -> int:
+        """What differs."""
+        from minid.workbench.shell_bench import look, open_bench
+
+        given = self.arguments
+        if self.bench is None:
+            source = self.source()
+            if given.json:
+                print_json(self.facts(source, "", ()))
+            else:
+                say(f"{self.name}: nothing was changed: no workbench yet")
+            return 0
+        self.tell_moved(self.bench)
+        with open_bench(self.bench, self.blobs) as container:
+            changes = look(container, self.bench.tree())
+            how = container.how
+        if given.json:
+            print_json(self.facts(self.bench.source, how, changes))
+            return 0
+        print_changes(changes)
+        return 0
+
+    def facts(self, source: Source, how: str, changes: Sequence[Change]) -> dict[str, object]:
+        """A workbench as JSON."""
+        moved = self.moved(self.bench) if self.bench else ""
+        return {
+            "name": source.name,
+            "recipe": source.recipe,
+            "version": source.version,
+            "manifest": source.manifest,
+            "run": source.run or None,
+            "reached": source.what or None,
+            "now": moved or source.manifest,
+            "moved": bool(moved),
+            "how": how or None,
+            "changes": [change_json(change) for change in changes],
+        }
+
+    def restore(self) -> int:
+        """Bring paths back."""
+        from minid.workbench.shell_bench import open_bench, restore
+
+        bench = self.need_bench()
+        with open_bench(bench, self.blobs) as container:
+            back = restore(container, bench.tree(), self.arguments.restore)
+        if self.arguments.json:
+            print_json({"restored": [change_json(change) for change in back]})
+            return 0
+        for change in back:
+            word = "removed" if change.letter == "A" else "restored"
+            print(printable(f"{word} /{change.image_path}"))
+        if not back:
+            print("nothing differed there")
+        return 0
+
+    def discard(self) -> int:
+        """Forget everything."""
+        from minid.workbench.shell_bench import discard
+
+        bench = self.need_bench()
+        discard(bench, self.blobs)
+        if self.arguments.json:
+            print_json({"discarded": bench.source.name})
+        else:
+            print(printable(f"{bench.source.name}: discarded"))
+        return 0
+
+    def keep(self) -> int:
+        """Turn the difference into recipe lines."""
+        raise UsageError("shell --keep: expected to be there, got not yet")
+
+
+def run_command(container: BenchContainer, command: Command) -> int:
+    """Run a command with this process's terminal, or its streams; the status."""
+    from minid.host.terminal import hand_through
+
+    master = container.start_command(command)
+    if master >= 0:
+        hand_through(master, container.control)
+        end = container.finished()
+    else:
+        before = {
+            number: signal.signal(number, lambda got, _frame: container.signal(got))
+            for number in _FORWARDED
+        }
+        try:
+            end = container.finished()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    if end.missing:
+        what = "found" if end.exit_code == 127 else "a program"
+        say(f"{end.missing}: not {what}")
+    return end.exit_code
+
+
+def print_changes(changes: Sequence[Change]) -> None:
+    """A line for each change, as `git status --short` has it."""
+    for change in changes:
+        more = f"   {describe(change)}" if change.letter == "M" or is_special(change) else ""
+        print(printable(f"{change.letter} /{change.image_path}{more}"))
+
+
+def is_special(change: Change) -> bool:
+    """Whether something was added that no image can hold."""
+    kinds = ("file", "directory", "symlink")
+    return change.after is not None and change.after.kind not in kinds
+
+
+def describe(change: Change) -> str:
+    """What changed, in words."""
+    before, after = change.before, change.after
+    if before is None or after is None:
+        return after.kind if after is not None else ""
+    words = {
+        "kind": f"{before.kind} → {after.kind}",
+        "mode": f"mode {before.mode:04o} → {after.mode:04o}",
+        "owner": f"owner {before.uid}:{before.gid} → {after.uid}:{after.gid}",
+        "target": f"target {before.target} → {after.target}",
+        "bytes": f"{before.content.size if before.content else 0} → {after.size} bytes",
+    }
+    return ", ".join(words.get(name, name) for name in change.what)
+
+
+def change_json(change: Change) -> dict[str, object]:
+    """A change as JSON."""
+    before, after = change.before, change.after
+    sides: dict[str, object] = {"before": None, "after": None}
+    for side, item in (("before", before), ("after", after)):
+        if item is not None:
+            sides[side] = {
+                "kind": item.kind,
+                "mode": f"{item.mode:04o}",
+                "uid": item.uid,
+                "gid": item.gid,
+                "mtime": int(item.mtime),
+                "target": item.target or None,
+            }
+    if before is not None and isinstance(sides["before"], dict):
+        content = before.content
+        sides["before"] |= {
+            "size": content.size if content else 0,
+            "digest": str(content.digest) if content else None,
+        }
+    if after is not None and isinstance(sides["after"], dict):
+        sides["after"] |= {"size": after.size if after.kind == "file" else 0}
+    return {
+        "path": f"/{change.image_path}",
+        "status": change.letter,
+        "what": list(change.what),
+        **sides,
+    }
+
+
+def short(manifest: str) -> str:
+    """A digest as people compare them."""
+    return manifest[:19] if manifest.startswith("sha256:") else manifest
+
+
+def say(text: str) -> None:
+    """A line for the person, out of the way of what programs read."""
+    print(printable(f"minid: {text}"), file=sys.stderr)

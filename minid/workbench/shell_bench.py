@@ -1,0 +1,260 @@
+"""The workbenches of a working folder: one folder for each name, below `workbench` of the state.
+
+    bench.json   what it stands on, written last: without it there is no workbench
+    tree.json    that root's files, as the store keeps trees
+    lock         locked by whoever has it open, for as long as their namespace lives
+    ids-…        the files themselves, see `minid.host.bench_server`
+
+It holds all that it needs: the image may leave the store meanwhile.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from minid.errors import StoreError, UsageError
+from minid.formats.changes import Change, files_to_read, find_changes
+from minid.formats.digest import Digest
+from minid.formats.rootfs import Rootfs
+from minid.formats.tar import TarWriter
+from minid.formats.tree import parse_tree
+from minid.host.files import remove_tree, write_file
+from minid.model import Tree
+from minid.store.blobs import Blobs
+from minid.store.contents import read_content
+from minid.workbench.shell_source import Source
+
+if TYPE_CHECKING:
+    from minid.host.bench_container import BenchContainer
+
+_META, _TREE, _LOCK, _TAR = "bench.json", "tree.json", "lock", "root.tar"
+_OPENING_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """Programs of elsewhere to show in a workbench: `folder` is its place, `binds` what is shown
+    below it (source, path)."""
+
+    folder: Path
+    binds: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A workbench on disk. `layer` is the digest of its root as one tar."""
+
+    place: Path
+    source: Source
+    layer: Digest
+
+    def tree(self) -> Tree:
+        """The files of what it stands on."""
+        return parse_tree((self.place / _TREE).read_bytes())
+
+
+def benches_folder(state: Path) -> Path:
+    """Where the workbenches of a working folder lie."""
+    return state / "workbench"
+
+
+def list_benches(state: Path) -> list[Bench]:
+    """Every workbench."""
+    folder = benches_folder(state)
+    places = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [bench for place in places if (bench := _load(place)) is not None]
+
+
+def find_bench(state: Path, name: str) -> Bench | None:
+    """The workbench of that name."""
+    return _load(_place(state, name))
+
+
+def _place(state: Path, name: str) -> Path:
+    return benches_folder(state) / quote(name, safe=":@+,=")
+
+
+def _load(place: Path) -> Bench | None:
+    try:
+        value = json.loads((place / _META).read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValueError, NotADirectoryError):
+        raise StoreError(
+            f"{place / _META}: expected what the workbench stands on, got other bytes",
+            hint=f"remove {place}",
+        ) from None
+    source = value["source"]
+    return Bench(
+        place, Source(**source | {"environ": tuple(source["environ"])}), Digest(value["layer"])
+    )
+
+
+def make_bench(state: Path, source: Source, blobs: Blobs) -> Bench:
+    """A new workbench on that root, whole or not at all."""
+    place = _place(state, source.name)
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _lock(place, wait=True):
+        found = _load(place)
+        if found is not None:  # another was quicker
+            return found
+        data = blobs.read(Digest.parse(source.tree))
+        layer = _write_tar(place / _TAR, parse_tree(data), blobs)
+        write_file(place / _TREE, data)
+        meta = {"source": asdict(source), "layer": layer.hex}
+        write_file(place / _META, json.dumps(meta, indent=2).encode())
+    return Bench(place, source, layer)
+
+
+def _write_tar(path: Path, tree: Tree, blobs: Blobs) -> Digest:
+    """The root as one tar; its digest."""
+    import hashlib
+
+    read, running = read_content(blobs), hashlib.sha256()
+    with path.open("wb") as file:
+
+        def write(chunk: bytes) -> None:
+            running.update(chunk)
+            file.write(chunk)
+
+        writer = TarWriter(write)
+        for entry in tree.entries:
+            writer.add(entry, (read(entry.content),) if entry.content else ())
+        writer.close()
+    return Digest(running.hexdigest())
+
+
+@contextmanager
+def open_bench(
+    bench: Bench,
+    blobs: Blobs,
+    *,
+    tools: Tools | None = None,
+    copied: bool = False,
+    alone: bool = False,
+) -> Iterator[BenchContainer]:
+    """The workbench, ready to work in; beside others who have it open. `alone` is to remove it: its
+    root is not laid then. StoreError where others have it open and it must be alone."""
+    from minid.host.bench_container import BenchContainer, BenchJob, keeper_pid
+    from minid.host.container import LayerFile
+
+    end = time.monotonic() + _OPENING_S
+    while True:
+        with _lock(bench.place) as lock:
+            joined = 0 if lock >= 0 else keeper_pid(bench.place)
+            if lock < 0 and alone:
+                raise StoreError(
+                    f"{bench.source.name}: expected nobody in the workbench, got a shell that is "
+                    f"open (process {joined})",
+                    hint="end it first",
+                )
+            if not (bench.place / _META).is_file():
+                raise UsageError(f"{bench.source.name}: expected a workbench, got one just removed")
+            if lock >= 0 or joined:
+                job = BenchJob(
+                    place=bench.place,
+                    layer=LayerFile(bench.layer, bench.place / _TAR),
+                    lock=lock if lock >= 0 else os.open(bench.place, os.O_RDONLY),
+                    join=joined,
+                    copied=copied,
+                    laid=not alone,
+                    tools=tools.folder if tools else None,
+                    binds=tools.binds if tools else (),
+                )
+                if lock >= 0:
+                    (bench.place / "keeper").unlink(missing_ok=True)
+                    _need_tar(bench, blobs)
+                with BenchContainer(job) as container:
+                    (bench.place / _TAR).unlink(missing_ok=True)
+                    yield container
+                return
+        if time.monotonic() > end:
+            raise StoreError(f"{bench.source.name}: expected to enter the open shell, got no way")
+        time.sleep(0.02)
+
+
+def _need_tar(bench: Bench, blobs: Blobs) -> None:
+    """Have the root's tar where it is not unpacked for this user's ids yet."""
+    from minid.host import idmap
+
+    unpacked = bench.place / idmap.plan_mapping().name / bench.layer.hex
+    if unpacked.is_dir() or (bench.place / _TAR).is_file():
+        return
+    _write_tar(bench.place / _TAR, bench.tree(), blobs)
+
+
+@contextmanager
+def _lock(place: Path, *, wait: bool = False) -> Iterator[int]:
+    """The workbench's lock as a descriptor, or -1 where another has it."""
+    lock = os.open(place / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield -1
+            return
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def look(container: BenchContainer, tree: Tree) -> tuple[Change, ...]:
+    """What differs in an open workbench from the root that it stands on."""
+    seen = container.scan()
+    return find_changes(tree, seen, read_digests(container, files_to_read(tree, seen)))
+
+
+def read_digests(container: BenchContainer, paths: list[str]) -> dict[str, Digest]:
+    """The digests of files in the workbench."""
+    import hashlib
+
+    running = {path: hashlib.sha256() for path in paths}
+    container.read_files(paths, lambda path, piece: running[path].update(piece))
+    return {path: Digest(one.hexdigest()) for path, one in running.items()}
+
+
+def restore(container: BenchContainer, tree: Tree, paths: list[str]) -> tuple[Change, ...]:
+    """Bring paths, and all below them, back to what the workbench stands on; what had differed.
+
+    UsageError, with nothing done, where a path is neither of the root nor was added.
+    """
+    before = look(container, tree)
+    root = Rootfs(tree.entries)
+    changed = {change.image_path for change in before}
+    wanted = [_find_path(path, root, changed) for path in paths]
+    if "" in wanted:
+        wanted = [change.image_path for change in before]
+    container.restore(list(dict.fromkeys(wanted)))
+    after = {change.image_path for change in look(container, tree)}
+    return tuple(change for change in before if change.image_path not in after)
+
+
+def _find_path(path: str, root: Rootfs, changed: set[str]) -> str:
+    plain = os.path.normpath("/" + path).strip("/")
+    for image_path in (plain, root.resolve(plain, follow_last=False)):
+        below = f"{image_path}/"
+        if not image_path or image_path in changed or root.get(image_path) is not None:
+            return image_path
+        if any(other.startswith(below) for other in changed):
+            return image_path
+    raise UsageError(
+        f"--restore: expected a path of the root, or one that was added, got {path!r}",
+        hint="--status lists what differs",
+    )
+
+
+def discard(bench: Bench, blobs: Blobs) -> None:
+    """Remove a workbench with all that was done in it; StoreError while a shell is open."""
+    with open_bench(bench, blobs, alone=True) as container:
+        (bench.place / _META).unlink()  # from here on there is none
+        container.clear()
+    remove_tree(bench.place)
