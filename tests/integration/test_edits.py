@@ -1,0 +1,208 @@
+"""Edits of built images with real parts: the line, Docker Engine, and the service beside them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from minid.host.docker_engine import engine_answers
+from tests.support.daemon import daemon_of
+from tests.support.line import Line, new_line, wait_for
+from tests.support.require import demand_or_skip, require
+
+pytestmark = pytest.mark.integration
+NAME = f"minid-edit-{uuid.uuid4().hex[:10]}"
+TAG = f"{NAME}:1.0.0"
+
+
+@pytest.fixture(scope="module")
+def built() -> Iterator[Line]:
+    """`hello` under a name that no engine has."""
+    require("bwrap", "gcc", "make", "runc")
+    with new_line(export=True) as line:
+        line.recipe("hello").rename(line.recipe(NAME))
+        line.build(NAME)
+        yield line
+
+
+@pytest.fixture
+def line(built: Line) -> Iterator[Line]:
+    """The same, as the recipe wants it when the test begins."""
+    built.build("--force", NAME)
+    yield built
+    built.write_config(export=True)
+
+
+def config_of(line: Line, name: str = TAG) -> dict[str, Any]:
+    return dict(line.query("inspect", name)["configuration"])
+
+
+def facts(line: Line, *words: str) -> dict[str, Any]:
+    done = line.run("set", TAG, *words, "--json")
+    assert done.status == 0, done.out + done.err
+    (found,) = done.json()
+    return dict(found)
+
+
+def test_an_edit_moves_every_tag_and_adds_no_layer(line: Line) -> None:
+    before, tags = config_of(line), line.tags()
+    found = facts(line, "--cmd", '["/bin/tool"]', "--comment", "other", "-m", "to try")
+    after = config_of(line)
+    assert after["rootfs"] == before["rootfs"]
+    assert len(after["history"]) == len(before["history"])
+    assert after["config"]["Cmd"] == ["/bin/tool"]
+    moved = {name for name in tags if line.tags()[name] != tags[name]}
+    assert moved == {TAG, f"{NAME}:latest"} == set(found["tags"])
+    archive = line.folder / "images" / f"{NAME}_1.0.0-image.tar.gz"
+    listed = subprocess.run(["tar", "-tzf", archive], capture_output=True, text=True, check=True)
+    assert found["config"].removeprefix("sha256:") in listed.stdout
+    (row,) = [row for row in line.query("edits", TAG) if row["in_effect"]]
+    assert (row["kind"], row["message"], row["from"]) == ("set", "to try", tags[TAG])
+    assert {item["field"] for item in row["fields"]} == {"Cmd", "comment"}
+
+
+def test_a_build_with_nothing_new_leaves_the_edit(line: Line) -> None:
+    edited = facts(line, "--env", "A=b")["to"]
+    assert line.build(NAME)[NAME]["status"] == "unchanged"
+    assert line.tags()[TAG] == edited
+    assert line.query("status")["recipes"][0]["recipe"]
+
+
+def test_undo_takes_one_back_and_leaves_the_others(line: Line) -> None:
+    plain = line.tags()[TAG]
+    first = facts(line, "--env", "A=1")["edit"]
+    facts(line, "--user", "65534")
+    back = line.query("undo", TAG, str(first))
+    assert [item["field"] for item in back["fields"]] == ["Env.A"]
+    assert config_of(line)["config"]["User"] == "65534"
+    again = line.query("undo", TAG, str(back["edit"]))
+    assert [(f["field"], f["after"]) for f in again["fields"]] == [("Env.A", "1")]
+    line.query("undo", TAG)
+    line.query("undo", TAG)
+    assert line.tags()[TAG] == plain
+    assert line.run("undo", TAG).status == 2
+
+
+def test_a_rebuild_makes_kept_edits_again_and_names_the_others(line: Line) -> None:
+    facts(line, "--keep", "--label", "team=web", "-m", "ours")
+    facts(line, "--env", "A=1")
+    line.edit(NAME, "welcome", "hello again")
+    made = line.build(NAME)[NAME]
+    config = config_of(line)
+    assert config["config"]["Labels"]["team"] == "web"
+    assert "A=1" not in config["config"]["Env"]
+    assert any(
+        "dropped" in note and "A=1" in note for note in line.run("logs", NAME).out.splitlines()
+    )
+    assert made["manifest"] == line.tags()[TAG]
+    rows = [row for row in line.query("edits", TAG) if row["in_effect"]]
+    assert [(row["kind"], row["message"], row["kept"]) for row in rows] == [("set", "ours", True)]
+    assert "team" not in config_of_plain(line, rows[0]["from"])["config"]["Labels"]
+    # And once more, on an image that was made with it.
+    line.edit(NAME, "hello again", "welcome")
+    line.build(NAME)
+    assert config_of(line)["config"]["Labels"]["team"] == "web"
+    line.query("undo", TAG)
+    assert "team" not in config_of(line)["config"]["Labels"]
+
+
+def config_of_plain(line: Line, manifest: str) -> dict[str, Any]:
+    config = json.loads(line.blob(manifest))["config"]["digest"]
+    return dict(json.loads(line.blob(config)))
+
+
+def test_a_changed_image_table_is_in_the_same_ledger(line: Line) -> None:
+    line.edit(NAME, 'MODE = "test"', 'MODE = "other"')
+    line.build(NAME)
+    row = line.query("edits", TAG)[0]
+    assert (row["kind"], row["who"]) == ("recipe", "recipe")
+    assert row["fields"] == [{"field": "Env.MODE", "before": "test", "after": "other"}]
+    line.edit(NAME, 'MODE = "other"', 'MODE = "test"')
+    line.build(NAME)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("--cmd", "[]"), 23, "neither"),
+        (("--cmd", "tool"), 23, "/bin/sh"),
+        (("--user", "nobody-here"), 23, "nobody-here"),
+        (("--cmd", '["a"'), 2, "JSON array"),
+        (("--tag", "ground:1.0.0"), 2, "recipe ground"),
+        ((), 2, "something to set"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    line: Line, words: tuple[str, ...], status: int, said: str
+) -> None:
+    before, rows = line.tags(), len(line.query("edits"))
+    done = line.run("set", TAG, *words)
+    assert (done.status, said in done.err) == (status, True), done.err
+    assert line.tags() == before
+    assert len(line.query("edits")) == rows
+
+
+def test_a_pattern_asks_first(line: Line) -> None:
+    done = line.run("set", f"{NAME}:*", "--label", "a=b")
+    assert done.status == 2
+    assert TAG in done.err
+    assert "--yes" in done.err
+    assert line.run("set", f"{NAME}:*", "--label", "a=b", "--yes").status == 0
+    assert config_of(line)["config"]["Labels"]["a"] == "b"
+    assert line.run("set", "no-such:*", "--label", "a=b", "--yes").status == 2
+    assert line.run("set", "no-such", "--label", "a=b").status == 2
+
+
+def test_docker_shows_the_edit(line: Line) -> None:
+    require("docker")
+    if not engine_answers():
+        demand_or_skip("docker", "no Docker Engine answers")
+    line.write_config(docker="on")
+    try:
+        line.build(NAME)
+        before = docker("history", "-q", TAG)
+        found = facts(line, "--cmd", '["/bin/tool","id"]', "--comment", "shown by docker")
+        assert "docker " + TAG in found["moved"]
+        image = json.loads(docker("inspect", TAG))[0]
+        assert image["Config"]["Cmd"] == ["/bin/tool", "id"]
+        shown = docker("history", "--no-trunc", TAG)
+        assert 'CMD ["/bin/tool", "id"]' in shown.splitlines()[1]
+        assert "shown by docker" in shown
+        assert len(docker("history", "-q", TAG).split()) == len(before.split())
+        facts(line, "--stop-signal", "QUIT", "--layer")
+        assert len(docker("history", "-q", TAG).split()) == len(before.split()) + 1
+        line.query("undo", TAG)
+        assert json.loads(docker("inspect", TAG))[0]["Id"] == image["Id"]
+        foreign = f"{NAME}-foreign:1"
+        docker("build", "-q", "-t", foreign, "-f-", ".", text="FROM scratch\nLABEL a=b\n")
+        tags = line.tags()
+        done = line.run("set", TAG, "--env", "A=1", "--tag", foreign)
+        assert (done.status, "another image" in done.err) == (25, True)
+        assert line.tags() == tags
+    finally:
+        names = docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()
+        for name in names:
+            if name.startswith(NAME):
+                docker("rmi", "-f", name)
+
+
+def docker(*words: str, text: str = "") -> str:
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, input=text)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_service_leaves_an_edit_alone_until_the_recipe_changes(line: Line) -> None:
+    with daemon_of(line):
+        edited = facts(line, "--env", "A=1")["to"]
+        assert line.build(NAME)[NAME]["status"] == "unchanged"
+        assert line.tags()[TAG] == edited
+        line.edit(NAME, "welcome", "hello there")
+        wait_for(lambda: line.tags()[TAG] != edited, 60)
+        assert "A=1" not in config_of(line)["config"]["Env"]
+    line.edit(NAME, "hello there", "welcome")
