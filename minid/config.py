@@ -141,6 +141,17 @@ class Notifying:
 
 
 @dataclass(frozen=True, slots=True)
+class Keeping:
+    """`[keep]`: what `minid gc` leaves. Of each recipe the newest `images`, and all that are
+    younger than `age_s`; logs that are younger than `logs_s`. Times in seconds."""
+
+    images: int = 5
+    age_s: float = 30 * 86400.0
+    logs_s: float = 90 * 86400.0
+    collect: Literal["daily", "off"] = "off"
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole of config.toml. `file` is None where minid runs on defaults alone."""
 
@@ -155,6 +166,7 @@ class Config:
     track: Tracking = Tracking()
     daemon: Serving = Serving()
     notify: Notifying = Notifying()
+    keep: Keeping = Keeping()
 
     @property
     def socket(self) -> Path:

@@ -276,6 +276,20 @@ NOTIFY = Table(
     ),
     config.Notifying,
 )
+KEEP = Table(
+    (
+        Key("images", integer(0, 10**6), "How many images of each recipe, the newest.", "5"),
+        Key("age", PAUSE, "Images that are younger are kept, too.", '"30 d"', field="age_s"),
+        Key("logs", PAUSE, "Logs that are younger are kept.", '"90 d"', field="logs_s"),
+        Key(
+            "collect",
+            choice("daily", "off"),
+            "Whether the service removes what is not kept, as `minid gc` does.",
+            '"off"',
+        ),
+    ),
+    config.Keeping,
+)
 CONFIG = Table(
     (
         Key(
@@ -297,5 +311,6 @@ CONFIG = Table(
         Key("track", TRACK, "How upstreams are asked for new releases."),
         Key("daemon", DAEMON, "The service."),
         Key("notify", NOTIFY, "Who is told what happened."),
+        Key("keep", KEEP, "What `minid gc` leaves of what is old."),
     )
 )

@@ -22,7 +22,7 @@ from minid.line.checking import check
 from minid.line.outcome import Made, Outcome, keep_unchanged, made_before
 from minid.line.planning import Standing
 from minid.line.promise import Promise
-from minid.line.run import Output, Run, open_run
+from minid.line.run import Output, Run, hold_environment, open_run
 from minid.line.shipping import Below
 from minid.line.tidy import tidy_layers
 from minid.line.workshop import Workshop
@@ -141,8 +141,10 @@ def _is_whole(shop: Workshop, standing: Standing) -> bool:
     """Whether all that an up-to-date recipe gave is there; nobody collects it from now on."""
     plan = standing.plan
     assert plan is not None, "a current recipe has a plan"
-    result = shop.records.result(plan.image or plan.compile)
-    return result is not None and shop.blobs.claim(*blobs_of(result))
+    key = plan.image or plan.compile
+    result = shop.records.result(key)
+    # Held by now; but it may have been on its way out before.
+    return bool(result and shop.blobs.claim(*blobs_of(result)) and shop.records.result(key))
 
 
 def _keep(line: _Line, standing: Standing, promises: Mapping[str, Promise[Made]]) -> Outcome:
@@ -208,7 +210,8 @@ def run_line(line: _Line, run: Run, standing: Standing, below: Mapping[str, Prom
     needs = {name: _wait(recipe, name, below[name]) for name in recipe.build.needs}
     trees = [made.tree for made in needs.values()]
     keys = {name: made.plan.compile for name, made in needs.items()}
-    environment = standing.environment or _provide_environment(line, run)
+    environment = hold_environment(run, standing.environment)
+    environment = environment or _provide_environment(line, run)
 
     def plan_with(archive: Digest, base: Plan | None) -> Plan:
         return make_plan(

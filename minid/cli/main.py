@@ -24,6 +24,7 @@ COMMANDS = {
     "events": "show what happened, or follow what happens",
     "explain": "say which inputs of a recipe changed, and what that redoes",
     "fetch": "fetch the archives of recipes into the store",
+    "gc": "remove what nothing stands on any more",
     "history": "show an image's layers and edits, as docker history does",
     "init": "make a working folder: config.toml and recipes/",
     "inspect": "show an image's configuration, sizes and provenance",

@@ -110,6 +110,16 @@ def request_key(spec: EnvironmentSpec, packages: tuple[str, ...]) -> str:
     return digest_of_json(request).hex[:32]
 
 
+def environment_token(key: str) -> Digest:
+    """What a process that uses the environment of that key holds in its lease; no blob has it."""
+    return Digest.of(f"environment {key}".encode())
+
+
+def remove_environment(place: Path) -> None:
+    """Remove an environment, or what is left of one; HostError where something is mounted in it."""
+    _remove_any_tree(place)
+
+
 def machine_suite() -> str:
     """The codename of the distribution that this machine runs; empty when it has none."""
     with suppress(OSError):
@@ -260,19 +270,28 @@ def _compiler_version() -> str:
 @contextmanager
 def _exclusive(path: Path, cancel: threading.Event | None) -> Iterator[None]:
     """Hold a lock among all threads and processes; HostError when cancelled while waiting."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-    try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    while True:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(descriptor, path):  # else it was removed meanwhile, with its environment
                 break
-            except BlockingIOError:
-                if cancel is not None and cancel.is_set():
-                    raise HostError("environment: expected to be made, got cancelled") from None
-                time.sleep(0.1)
+        except BlockingIOError:
+            if cancel is not None and cancel.is_set():
+                os.close(descriptor)
+                raise HostError("environment: expected to be made, got cancelled") from None
+            time.sleep(0.1)
+        os.close(descriptor)
+    try:
         yield
     finally:
         os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    return False
 
 
 def _remove_any_tree(folder: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from minid.formats.digest import Digest
 from minid.formats.gzip_stream import COMPRESSION
 from minid.formats.tree import dump_tree
-from minid.host.environment import make_environment
+from minid.host.environment import environment_token, make_environment, request_key
 from minid.host.strip import strip_files
 from minid.host.view import DirectoryView
 from minid.line.planning import environment_packages
@@ -33,6 +33,9 @@ def provide_environment(run: Run, workplace: Workplace) -> Environment:
     recipe, config = run.recipe, run.shop.config
     spec = config.environment(recipe.build.environment)
     assert spec is not None
+    if spec.kind != "host":
+        key = request_key(spec, environment_packages(recipe))
+        run.shop.blobs.claim(environment_token(key))
     with run.timed("environment"):
         return make_environment(
             spec,
@@ -73,8 +76,8 @@ def compile_stage(
     needs: Iterable[Digest],
     workplace: Workplace,
 ) -> Output:
-    """The install tree: `tree` and `tar` blobs, the `archive`'s digest, `epoch`, and seconds of wall
-    and processor time."""
+    """The install tree: `tree` and `tar` blobs, the `archive`'s digest, `epoch`, and seconds of
+    wall and processor time."""
     blobs = run.shop.blobs
 
     def make() -> Output:

@@ -11,13 +11,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from minid.errors import BuildError
 from minid.formats.digest import Digest
 from minid.formats.tree import parse_tree
+from minid.host.environment import environment_token
 from minid.host.logfile import LogFile
 from minid.line.workshop import Workshop
-from minid.model import Tree
+from minid.model import Environment, Tree
 from minid.recipe import Recipe
 from minid.store.reach import blobs_of
 from minid.store.records import StageRow
@@ -105,7 +107,10 @@ class Run:
         if self.forced:
             return None
         found = self.shop.records.result(key)
-        return found if found is not None and self._is_whole(found) else None
+        if found is None or not self._is_whole(found):
+            return None
+        # Held by now; but it may have been on its way out before.
+        return self.shop.records.result(key)
 
     def _is_whole(self, output: Mapping[str, object]) -> bool:
         return "blobs" in output and self.shop.blobs.claim(*blobs_of(output))
@@ -153,6 +158,15 @@ def open_run(
         raise
     finally:
         log.close()
+
+
+def hold_environment(run: Run, environment: Environment | None) -> Environment | None:
+    """The environment, which nobody removes from now on; None where that has happened."""
+    if environment is None or environment.kind == "host":
+        return environment
+    place = Path(environment.root).parent
+    run.shop.blobs.claim(environment_token(place.name))
+    return environment if place.is_dir() else None
 
 
 def digests(*values: Digest) -> list[str]:

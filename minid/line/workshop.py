@@ -16,7 +16,7 @@ from minid.errors import HostError, StoreError
 from minid.recipe import Recipe
 from minid.report import Reporter, Silence
 from minid.store.blobs import Blobs
-from minid.store.lease import clear_leases, living_leases, open_lease
+from minid.store.lease import clear_leases, has_dead_leases, living_leases, open_lease
 from minid.store.lock import writer_lock
 from minid.store.records import Records
 
@@ -245,11 +245,16 @@ def recover(config: Config, blobs: Blobs, records: Records, clock: Callable[[], 
 
     Only the holder of the lock may call this: nobody else can own what is found.
     """
-    if records.has_running():
+    if records.has_running() or has_dead_leases(config.paths.leases):
+        from minid.host.files import exclusive_folder
         from minid.steps.publish import write_layout
 
-        # Tags may have moved in the records alone. The layout first: else a kill here loses track.
-        with suppress(StoreError):  # an image was lost: only a build can mend it, which starts here
+        # Tags may have moved in the records alone, by a run or a guest that was killed. The layout
+        # first: else a kill here loses track.
+        with (
+            suppress(StoreError),  # an image was lost: only a build can mend it, which starts here
+            exclusive_folder(blobs.root),
+        ):
             write_layout(blobs, records, os.uname().machine)
         records.interrupt_running(clock())
     clear_leases(config.paths.leases)

@@ -119,6 +119,21 @@ class Database:
                 if not self._batches:
                     self.settle()
 
+    def version(self) -> int:
+        """A number that is another one once somebody else has written; -1 where that cannot be told
+        at once, because they are about to."""
+        with self._lock:
+            self._connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                # The pragma alone may answer from memory.
+                self._connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+                (found,) = self._connection.execute("PRAGMA data_version").fetchone()
+                return int(found)
+            except sqlite3.OperationalError:
+                return -1
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1000}")
+
     def settle(self) -> None:
         """Put what waits on disk; cheap where nothing does."""
         with self._lock, _told(self.path):

@@ -33,7 +33,8 @@ class Lease:
             fresh = {digest for digest in digests if digest not in self._held}
             if not fresh:
                 return
-            lines = "".join(f"{digest.hex}\n" for digest in fresh).encode()
+            # A line break at both ends: of a full disk part of a line may be left.
+            lines = "\n".join(["", *(digest.hex for digest in fresh), ""]).encode()
             fcntl.flock(self._gate, fcntl.LOCK_SH)
             try:
                 while lines:
@@ -84,9 +85,24 @@ def living_leases(folder: Path) -> dict[str, frozenset[Digest]]:
     for path in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):
             if _is_held(path):
-                words = path.read_bytes().split()
-                found[path.name] = frozenset(Digest(word.decode()) for word in words)
+                found[path.name] = frozenset(_parse(path.read_bytes()))
     return found
+
+
+def _parse(data: bytes) -> Iterator[Digest]:
+    """The digests of whole lines: where the gate is open, the last may be on its way."""
+    for line in data[: data.rfind(b"\n") + 1].split():
+        with contextlib.suppress(ValueError):
+            yield Digest(line.decode("ascii", "replace"))
+
+
+def has_dead_leases(folder: Path) -> bool:
+    """Whether a holder ended without a chance to remove its lease: it was killed."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):
+            if not _is_held(path):
+                return True
+    return False
 
 
 def clear_leases(folder: Path) -> None:

@@ -33,6 +33,23 @@ def writer_lock(path: Path, on_wait: Callable[[str], None], role: str = "") -> I
         os.close(descriptor)
 
 
+@contextmanager
+def free_lock(path: Path) -> Iterator[bool]:
+    """Hold the lock if nobody does; whether that is so. Others wait meanwhile: keep it short."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            os.ftruncate(descriptor, 0)  # `_take` tells of no holder without a record
+            yield True
+    finally:
+        os.close(descriptor)
+
+
 def _take(descriptor: int, on_wait: Callable[[str], None]) -> None:
     told = ""
     for attempt in count():
