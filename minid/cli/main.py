@@ -39,6 +39,7 @@ COMMANDS = {
     "reject": "never take a release",
     "reload": "have the service read config.toml and the recipes again",
     "resume": "start runs again after a pause",
+    "rollback": "move tags to an earlier image",
     "schema": "print the JSON Schema of recipes, for editors",
     "set": "change an image's metadata: command, environment, comment, …",
     "shell": "work in the root of an image, see what changed, take it back or keep it",

@@ -92,6 +92,13 @@ class Edits:
         rows = self._select("WHERE to_manifest = ? ORDER BY id DESC LIMIT 1", (manifest,))
         return rows[0] if rows else None
 
+    def undone(self, manifest: str) -> EditRow | None:
+        """The last edit of kind `undo` that was done to the image of this manifest digest."""
+        rows = self._select(
+            "WHERE from_manifest = ? AND kind = 'undo' ORDER BY id DESC LIMIT 1", (manifest,)
+        )
+        return rows[0] if rows else None
+
     def all(self, limit: int = 1000) -> list[EditRow]:
         """The newest edits, oldest of them first."""
         return self._select("ORDER BY id DESC LIMIT ?", (limit,))[::-1]

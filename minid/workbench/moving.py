@@ -11,6 +11,7 @@ from minid.host.files import exclusive_folder
 from minid.line.workshop import Workshop
 from minid.steps.publish import Publication, publish_targets, write_layout
 from minid.store.edits import EditRow, Edits
+from minid.store.reach import blobs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,16 @@ def move_tags(
 
     `detail` is the record of an image (`image_record.dump_image` and more) whose blobs are in the
     store. `expected` has the manifest digest (or "") that a tag must still have: StoreError, with
-    nothing done, where one moved meanwhile. PublishError where a target that was demanded refuses;
-    the store's tags have moved then.
+    nothing done, where one moved meanwhile or a blob is missing. PublishError where a target that
+    was demanded refuses; the store's tags have moved then.
     """
     image = replace(parse_image(detail), tags=tuple(names))
+    if not shop.blobs.claim(*blobs_of(detail)):
+        raise StoreError(
+            f"{image.recipe or 'image'} {image.version}: expected all of it in the store, got a "
+            "part that is missing",
+            hint="`minid verify` says what, `minid gc` may just have removed it",
+        )
     shop.blobs.flush()
     with exclusive_folder(shop.blobs.root):  # of two that move a tag the second sees the first
         for name, before in (expected or {}).items():
