@@ -29,28 +29,49 @@ def _blob_path(digest: Digest) -> str:
     return f"blobs/sha256/{digest.hex}"
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """An image on its way into an archive: the names it has there, and the sizes of its blobs."""
+
+    image: Image
+    names: tuple[str, ...]
+    manifest_size: int
+    config_size: int
+
+
 def list_members(
     image: Image, *, manifest_size: int, config_size: int, architecture: str, names: Sequence[str]
 ) -> tuple[Member, ...]:
-    """The archive's files in their order, small ones first so that a reader can stop early."""
-    descriptor = Descriptor(MANIFEST_TYPE, image.manifest, manifest_size)
-    index = dump_index([(name, descriptor) for name in names], architecture)
-    docker = canonical_json(
-        [
+    """The files of the archive of one image in their order; see `list_all`."""
+    return list_all([Packed(image, tuple(names), manifest_size, config_size)], architecture)
+
+
+def list_all(images: Sequence[Packed], architecture: str) -> tuple[Member, ...]:
+    """The archive's files in their order, small ones first so that a reader can stop early. What
+    several images share is there once."""
+    entries: list[tuple[str, Descriptor]] = []
+    rows: list[dict[str, object]] = []
+    small: dict[Digest, int] = {}
+    layers: dict[Digest, int] = {}
+    for item in images:
+        image = item.image
+        descriptor = Descriptor(MANIFEST_TYPE, image.manifest, item.manifest_size)
+        entries += [(name, descriptor) for name in item.names]
+        rows.append(
             {
                 "Config": _blob_path(image.config),
-                "RepoTags": list(names),
+                "RepoTags": list(item.names),
                 "Layers": [_blob_path(layer.digest) for layer in image.layers],
             }
-        ]
-    )
-    blobs = {image.manifest: manifest_size, image.config: config_size}
-    blobs |= {layer.digest: layer.size for layer in image.layers}
+        )
+        small |= {image.manifest: item.manifest_size, image.config: item.config_size}
+        layers |= {layer.digest: layer.size for layer in image.layers}
+    index, docker = dump_index(entries, architecture), canonical_json(rows)
     return (
         Member("oci-layout", len(LAYOUT_FILE), data=LAYOUT_FILE),
         Member("index.json", len(index), data=index),
         Member("manifest.json", len(docker), data=docker),
-        *(Member(_blob_path(digest), size, blob=digest) for digest, size in blobs.items()),
+        *(Member(_blob_path(key), size, blob=key) for key, size in (small | layers).items()),
     )
 
 

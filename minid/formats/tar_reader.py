@@ -130,6 +130,12 @@ class TarReader:
             raise UnpackError("expected a member behind an extended header, got the end")
         self._take_end()
 
+    @property
+    def offset(self) -> int:
+        """How many bytes of the archive were read: where the current file's bytes begin, before
+        any of them is taken."""
+        return self._stream.taken
+
     def content(self) -> Iterator[memoryview]:
         """The current file's bytes, in pieces, once. What is not taken is skipped."""
         while self._left:
@@ -256,6 +262,12 @@ class _ByteStream:
         self._chunks = chunks
         self._chunk = memoryview(b"")
         self._position = 0
+        self._before = 0  # the bytes of all chunks before this one
+
+    @property
+    def taken(self) -> int:
+        """The bytes that were taken."""
+        return self._before + self._position
 
     def take_some(self, most: int) -> memoryview:
         """At least one byte and at most `most`; UnpackError at the end."""
@@ -263,6 +275,7 @@ class _ByteStream:
             chunk = next(self._chunks, None)
             if chunk is None:
                 raise UnpackError("expected more of the archive, got its end: it was cut short")
+            self._before += len(self._chunk)
             self._chunk, self._position = memoryview(chunk), 0
         piece = self._chunk[self._position : self._position + most]
         self._position += len(piece)

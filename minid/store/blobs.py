@@ -12,6 +12,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -58,6 +59,15 @@ class Sink:
         os.fsync(self._file.fileno())
         self._blobs.adopt(self._temporary, digest)
         return digest
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A finished file without a name in the store yet; `Blobs.adopt` gives it one."""
+
+    path: Path
+    digest: Digest
+    size: int
 
 
 class Blobs:
@@ -118,6 +128,28 @@ class Blobs:
                 yield Sink(self, file, temporary)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def stage(self, chunks: Iterable[bytes], expected: Digest | None = None) -> Staged:
+        """Write a file that is to be a blob if all goes well; StoreError if it is not `expected`.
+
+        Nobody removes it but `adopt`, an error here, and whoever clears this writer's part.
+        """
+        descriptor, name = tempfile.mkstemp(prefix="unverified-", dir=self.temporary)
+        try:
+            with os.fdopen(descriptor, "wb", buffering=_CHUNK) as file:
+                sink = Sink(self, file, Path(name))
+                for chunk in chunks:
+                    sink.write(chunk)
+                digest = sink.digest_so_far()
+                if expected is not None and digest != expected:
+                    raise StoreError(f"blob: expected {expected}, got {digest}")
+                file.flush()
+                os.fchmod(file.fileno(), 0o444)
+                os.fsync(file.fileno())
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        return Staged(Path(name), digest, sink.size)
 
     def adopt(self, temporary: Path, digest: Digest) -> None:
         """Name a finished file. An existing blob of that digest is kept; the bytes are the same."""

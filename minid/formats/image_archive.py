@@ -1,0 +1,301 @@
+"""What an archive of images holds: OCI layouts, `docker save` of all ages, and what is both.
+
+Pure: `Files` gives the small files of the archive, what is found names the files of the layers.
+Every digest that the archive states is checked by whoever reads the layers.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from minid.errors import UnpackError
+from minid.formats.digest import Digest
+from minid.formats.oci import INDEX_TYPE, MANIFEST_TYPE
+
+_DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+_DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+MANIFESTS = (MANIFEST_TYPE, _DOCKER_MANIFEST)
+INDEXES = (INDEX_TYPE, _DOCKER_LIST)
+MAX_SMALL_BYTES = 8 << 20
+_MAX_IMAGES = 1000
+_MAX_LAYERS = 512
+_MAX_NESTING = 4
+
+
+class Files(Protocol):
+    """The files of an archive, by their path in it."""
+
+    def has(self, path: str) -> bool:
+        """Whether there is a file of that path."""
+
+    def read(self, path: str) -> bytes:
+        """A small file's bytes; UnpackError where it is missing or large."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLayer:
+    """A layer's file in the archive, and the digest that its bytes must have, if one is stated."""
+
+    path: str
+    digest: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundImage:
+    """An image of an archive: its configuration's bytes, its layers from the base upwards, and
+    the manifest's bytes where the archive has one that describes these very layers."""
+
+    config: bytes
+    layers: tuple[FoundLayer, ...]
+    names: tuple[str, ...] = ()
+    manifest: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundArchive:
+    """What an archive is, for people, and its images."""
+
+    kind: str
+    images: tuple[FoundImage, ...] = field(default=())
+
+
+def read_archive(files: Files, architecture: str) -> FoundArchive | None:
+    """The images of an archive; None for one that is no archive of images.
+
+    Of images for several platforms that of `architecture` (GOARCH) is taken. UnpackError for an
+    archive that contradicts itself.
+    """
+    docker = _read_docker(files) if files.has("manifest.json") else []
+    if not files.has("index.json") or not files.has("oci-layout"):
+        return FoundArchive("docker archive", tuple(docker)) if docker else None
+    layout = list(_read_layout(files, architecture))
+    if not docker:
+        return FoundArchive("OCI archive", tuple(layout))
+    return FoundArchive("docker and OCI archive", tuple(_join(layout, docker)))
+
+
+def _join(layout: Sequence[FoundImage], docker: Sequence[FoundImage]) -> Iterator[FoundImage]:
+    """The OCI side's images with the names that Docker's side has for them; what only Docker's
+    side has comes as it is."""
+    left = {image.config: image for image in docker}
+    for image in layout:
+        other = left.pop(image.config, None)
+        names = dict.fromkeys((*image.names, *(other.names if other else ())))
+        yield FoundImage(image.config, image.layers, tuple(names), image.manifest)
+    yield from left.values()
+
+
+def _read_docker(files: Files) -> list[FoundImage]:
+    """`manifest.json` of Docker Image Specification v1.2, as `docker save` and podman write it."""
+    rows = _json(files, "manifest.json", list)
+    if len(rows) > _MAX_IMAGES:
+        raise UnpackError(f"manifest.json: expected at most {_MAX_IMAGES} images, got {len(rows)}")
+    found = []
+    for row in rows:
+        where = "manifest.json"
+        config = _path(_get(row, "Config", str, where), where)
+        layers = [
+            _path(_typed(item, str, where), where) for item in _get(row, "Layers", list, where)
+        ]
+        _bound_layers(layers, where)
+        tags = row.get("RepoTags") or []
+        names = tuple(_typed(tag, str, where) for tag in _typed(tags, list, where))
+        data = files.read(config)
+        stem = posixpath.basename(config).removesuffix(".json")
+        if len(stem) == 64 and Digest.of(data).hex != stem:
+            raise UnpackError(f"{config}: expected the bytes of that digest, got others")
+        found.append(FoundImage(data, tuple(FoundLayer(path) for path in layers), names))
+    return found
+
+
+def _read_layout(files: Files, architecture: str) -> Iterator[FoundImage]:
+    index = _json(files, "index.json", dict)
+    for descriptor in _descriptors(index, "index.json"):
+        names = _names(descriptor)
+        yield from _follow(files, descriptor, names, architecture, 0)
+
+
+def _follow(
+    files: Files,
+    descriptor: Mapping[str, Any],
+    names: tuple[str, ...],
+    architecture: str,
+    depth: int,
+) -> Iterator[FoundImage]:
+    kind, digest = descriptor.get("mediaType"), _digest(descriptor, "index.json")
+    path = f"blobs/sha256/{digest.hex}"
+    if depth > _MAX_NESTING:
+        raise UnpackError(f"{path}: expected indexes in at most {_MAX_NESTING} layers, got more")
+    if kind in INDEXES:
+        inner = list(_descriptors(_verified_json(files, path, digest), path))
+        chosen = choose_platform(inner, architecture, lambda d: files.has(_blob(d)))
+        for item in chosen:
+            yield from _follow(files, item, names or _names(item), architecture, depth + 1)
+    elif kind in MANIFESTS:
+        yield _read_manifest(files, path, digest, names)
+    elif depth == 0:
+        raise UnpackError(f"index.json: expected an image or an index, got {str(kind)[:80]!r}")
+
+
+def choose_platform(
+    descriptors: Sequence[Mapping[str, Any]],
+    architecture: str,
+    there: Callable[[Mapping[str, Any]], bool] = lambda _: True,
+) -> list[Mapping[str, Any]]:
+    """Of the manifests of an index those for Linux on `architecture`, as far as they are `there`.
+    Without any platform named, all; attestations never."""
+    rows = [row for row in descriptors if not _is_attestation(row) and there(row)]
+    if not any(row.get("platform") for row in rows):
+        return rows
+    wanted = {"os": "linux", "architecture": architecture}
+    fitting = [
+        row
+        for row in rows
+        if isinstance(row.get("platform"), dict)
+        and all(row["platform"].get(key) == value for key, value in wanted.items())
+    ]
+    if not fitting:
+        raise UnpackError(f"index: expected an image for linux/{architecture}, got none")
+    return fitting[:1]
+
+
+def _is_attestation(row: Mapping[str, Any]) -> bool:
+    annotations = row.get("annotations")
+    return isinstance(annotations, dict) and "vnd.docker.reference.type" in annotations
+
+
+def _read_manifest(files: Files, path: str, digest: Digest, names: tuple[str, ...]) -> FoundImage:
+    data = _verified(files, path, digest)
+    config, layers = parse_manifest(data, path)
+    layer_files = tuple(FoundLayer(f"blobs/sha256/{item.hex}", item) for item in layers)
+    config_path = f"blobs/sha256/{config.hex}"
+    return FoundImage(_verified(files, config_path, config), layer_files, names, data)
+
+
+def parse_manifest(data: bytes, where: str) -> tuple[Digest, tuple[Digest, ...]]:
+    """The digests of an image manifest's configuration and layers; UnpackError for what is none."""
+    value = _typed(_loads(data, where), dict, where)
+    config = _digest(_get(value, "config", dict, where), where)
+    rows = _get(value, "layers", list, where)
+    _bound_layers(rows, where)
+    return config, tuple(_digest(_typed(row, dict, where), where) for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFacts:
+    """What loading needs of a configuration. `created` as it is written, and may be empty."""
+
+    diff_ids: tuple[Digest, ...]
+    labels: Mapping[str, str]
+    created: str
+    history: tuple[tuple[str, str], ...]
+    """`created_by` and `comment` of the lines that have a layer."""
+
+
+def parse_config(data: bytes, where: str) -> ConfigFacts:
+    """Read an image configuration; UnpackError for what is none, or not for Linux."""
+    value = _typed(_loads(data, where), dict, where)
+    if value.get("os", "linux") != "linux":
+        raise UnpackError(
+            f"{where}: expected an image for linux, got {str(value.get('os'))[:40]!r}"
+        )
+    rootfs = _get(value, "rootfs", dict, where)
+    rows = _get(rootfs, "diff_ids", list, where)
+    _bound_layers(rows, where)
+    run = value.get("config") or {}
+    labels = run.get("Labels") or {} if isinstance(run, dict) else {}
+    lines = [line for line in value.get("history") or [] if isinstance(line, dict)]
+    return ConfigFacts(
+        diff_ids=tuple(_parse_digest(row, where) for row in rows),
+        labels={str(key): str(item) for key, item in labels.items()}
+        if isinstance(labels, dict)
+        else {},
+        created=str(value.get("created") or ""),
+        history=tuple(
+            (str(line.get("created_by", "")), str(line.get("comment", "")))
+            for line in lines
+            if not line.get("empty_layer")
+        ),
+    )
+
+
+def _names(descriptor: Mapping[str, Any]) -> tuple[str, ...]:
+    """The name of an entry of an index: containerd's is whole, OCI's may be a bare tag."""
+    annotations = descriptor.get("annotations")
+    found = annotations if isinstance(annotations, dict) else {}
+    name = found.get("io.containerd.image.name") or found.get("org.opencontainers.image.ref.name")
+    return (str(name),) if name and ":" in str(name) else ()
+
+
+def _descriptors(index: Mapping[str, Any], where: str) -> Iterator[Mapping[str, Any]]:
+    rows = _get(index, "manifests", list, where)
+    if len(rows) > _MAX_IMAGES:
+        raise UnpackError(f"{where}: expected at most {_MAX_IMAGES} images, got {len(rows)}")
+    for row in rows:
+        yield _typed(row, dict, where)
+
+
+def _blob(descriptor: Mapping[str, Any]) -> str:
+    return f"blobs/sha256/{_digest(descriptor, 'index').hex}"
+
+
+def _verified(files: Files, path: str, digest: Digest) -> bytes:
+    data = files.read(path)
+    if Digest.of(data) != digest:
+        raise UnpackError(f"{path}: expected the bytes of that digest, got others")
+    return data
+
+
+def _verified_json(files: Files, path: str, digest: Digest) -> dict[str, Any]:
+    return dict(_typed(_loads(_verified(files, path, digest), path), dict, path))
+
+
+def _json(files: Files, path: str, kind: type) -> Any:  # noqa: ANN401 (JSON)
+    return _typed(_loads(files.read(path), path), kind, path)
+
+
+def _loads(data: bytes, where: str) -> object:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UnpackError(f"{where}: expected JSON, got {str(error)[:80]}") from None
+
+
+def _get(value: object, key: str, kind: type, where: str) -> Any:  # noqa: ANN401 (JSON)
+    return _typed(_typed(value, dict, where).get(key), kind, f"{where}: {key}")
+
+
+def _typed(value: object, kind: type, where: str) -> Any:  # noqa: ANN401 (JSON)
+    if not isinstance(value, kind):
+        raise UnpackError(f"{where}: expected a {kind.__name__}, got {type(value).__name__}")
+    return value
+
+
+def _digest(descriptor: Mapping[str, Any], where: str) -> Digest:
+    return _parse_digest(descriptor.get("digest"), where)
+
+
+def _parse_digest(value: object, where: str) -> Digest:
+    try:
+        if str(value).startswith("sha256:"):
+            return Digest.parse(str(value))
+    except ValueError:
+        pass
+    raise UnpackError(f"{where}: expected a sha256 digest, got {str(value)[:80]!r}")
+
+
+def _path(text: str, where: str) -> str:
+    """A path of the archive, cleaned; UnpackError for one that leads out of it."""
+    clean = posixpath.normpath(text)
+    if clean.startswith(("/", "..")) or "\0" in clean:
+        raise UnpackError(f"{where}: expected a file of the archive, got {text[:80]!r}")
+    return clean
+
+
+def _bound_layers(rows: Sequence[object], where: str) -> None:
+    if len(rows) > _MAX_LAYERS:
+        raise UnpackError(f"{where}: expected at most {_MAX_LAYERS} layers, got {len(rows)}")

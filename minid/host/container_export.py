@@ -1,0 +1,50 @@
+"""The file system of a container of Docker's, as the engine gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from minid.errors import HostError, UsageError
+
+TIMEOUT_S = 600
+_PIECE = 1 << 20
+
+
+@contextmanager
+def container_files(name: str) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """The name of the image that a container was made of, and its file system as a tar.
+
+    UsageError where there is no such container, HostError where no engine answers. The container
+    may run meanwhile; what it writes then is seen or not.
+    """
+    import docker
+    from docker.errors import DockerException, NotFound
+
+    try:
+        client = docker.from_env(timeout=TIMEOUT_S)
+    except DockerException as error:
+        raise HostError(f"docker: expected an engine, got {error}") from error
+    try:
+        container = client.containers.get(name)
+        image = str(container.attrs["Config"]["Image"])
+        yield image, _checked(container.export(chunk_size=_PIECE))
+    except NotFound:
+        raise UsageError(
+            f"docker: expected a container, got {name!r}", hint="docker ps -a lists them"
+        ) from None
+    except DockerException as error:
+        raise HostError(f"docker: container {name!r}: {error}") from error
+    finally:
+        client.close()
+
+
+def _checked(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The tar's bytes. A stream that breaks off ends without a word: a tar without its two blocks
+    of zeros is cut short."""
+    tail = b""
+    for chunk in chunks:
+        tail = (tail + chunk)[-1024:]
+        yield chunk
+    if tail != bytes(1024):
+        raise HostError("docker: expected the container's whole file system, got a part of it")
