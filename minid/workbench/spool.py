@@ -152,10 +152,13 @@ def plain_bytes(file: BinaryIO, most: int = LIMITS.total_bytes) -> Iterator[byte
 
 def is_image_archive(chunks: Callable[[], Iterator[bytes]]) -> bool:
     """Whether a tar archive is one of images, and not a root file system: one of the files that
-    mark it stands at its top."""
-    for number, member in enumerate(TarReader(chunks(), LIMITS)):
+    mark it stands at its top. UnpackError for an empty archive."""
+    number = 0
+    for number, member in enumerate(TarReader(chunks(), LIMITS), 1):
         if member.kind == "file" and member.name.decode("utf-8", "replace") in _MARKS:
             return True
         if number > _LOOKED_AT:
             return False
+    if not number:
+        raise UnpackError("archive: expected images or files, got an empty archive")
     return False
