@@ -49,6 +49,7 @@ COMMANDS = {
     "status": "show each recipe: version, tag, last run, what is to be done",
     "test": "run an image's smoke tests now and show what it answered",
     "undo": "take an edit of an image's metadata back",
+    "verify": "prove that the store is whole, and mend it",
     "why": "show why a file is in an image",
 }
 

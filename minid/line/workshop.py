@@ -16,7 +16,7 @@ from minid.errors import HostError, StoreError
 from minid.recipe import Recipe
 from minid.report import Reporter, Silence
 from minid.store.blobs import Blobs
-from minid.store.lease import clear_leases, has_dead_leases, living_leases, open_lease
+from minid.store.lease import clear_leases, dead_leases, living_leases, open_lease
 from minid.store.lock import writer_lock
 from minid.store.records import Records
 
@@ -245,7 +245,7 @@ def recover(config: Config, blobs: Blobs, records: Records, clock: Callable[[], 
 
     Only the holder of the lock may call this: nobody else can own what is found.
     """
-    if records.has_running() or has_dead_leases(config.paths.leases):
+    if records.has_running() or dead_leases(config.paths.leases):
         from minid.host.files import exclusive_folder
         from minid.steps.publish import write_layout
 

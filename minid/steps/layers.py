@@ -20,6 +20,7 @@ from minid.formats.gzip_stream import (
     deflate_piece,
     gzip_pieces,
 )
+from minid.formats.tar_reader import TarLimits, TarReader
 from minid.model import Entry, Layer, Tree
 from minid.store.blobs import Blobs
 from minid.store.contents import Read, store_tree
@@ -30,6 +31,7 @@ Squeezed = Mapping[PieceKey, bytes]
 """Pieces of large files that are compressed already."""
 
 _AHEAD_BYTES = 128 << 20
+_LIMITS = TarLimits(total_bytes=64 << 30, file_bytes=32 << 30, members=2_000_000)
 
 
 def layer_key(entries: Iterable[Entry]) -> str:
@@ -73,6 +75,15 @@ def write_layer(
     )
 
 
+def compress_layer(diff_id: Digest, blobs: Blobs) -> Iterator[bytes]:
+    """The gzip that `write_layer` makes of a layer's tar, from the tar alone. StoreError where that
+    is damaged, UnpackError where it is none."""
+    reader = TarReader(blobs.iterate(diff_id), _LIMITS)
+    spans = [(reader.offset, member.size) for member in reader if member.kind == "file"]
+    pieces = _cut_spans(spans, blobs.size(diff_id))
+    return gzip_pieces(_deflate(pieces, blobs.iterate(diff_id), {}))
+
+
 @dataclass(frozen=True, slots=True)
 class _Piece:
     """A stretch of a tar; `key` where it belongs to a large file."""
@@ -113,6 +124,17 @@ def _cut_tar(tree: Tree, size: int) -> Iterator[_Piece]:
             yield _Piece(length, (content.digest, offset))
         position = content.offset + content.size
     yield from (_Piece(length) for _, length in cut_pieces(size - position))
+
+
+def _cut_spans(spans: Iterable[tuple[int, int]], size: int) -> Iterator[_Piece]:
+    """`_cut_tar` where only the files' (offset, size) are known."""
+    position = 0
+    for start, length in spans:
+        if length >= LARGE_BYTES:
+            yield from (_Piece(part) for _, part in cut_pieces(start - position))
+            yield from (_Piece(part) for _, part in cut_pieces(length))
+            position = start + length
+    yield from (_Piece(part) for _, part in cut_pieces(size - position))
 
 
 def _deflate(

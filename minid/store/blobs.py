@@ -232,6 +232,15 @@ class Blobs:
         return len(leftovers)
 
 
+def named_blob(name: str) -> Digest | None:
+    """The blob that a file of that name holds; None for a name that no blob has."""
+    try:
+        digest = Digest.parse(name)
+    except ValueError:
+        return None
+    return digest if digest.hex == name else None
+
+
 def _missing(digest: Digest) -> StoreError:
     return StoreError(
         f"store: expected blob {digest}, got nothing",

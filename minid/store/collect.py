@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,10 +20,10 @@ from pathlib import Path
 from minid.errors import StoreError
 from minid.formats.digest import Digest
 from minid.host.files import sync_folder
-from minid.store.blobs import Blobs
+from minid.store.blobs import Blobs, named_blob
 from minid.store.database import Database
 from minid.store.lease import closed_gate, living_leases
-from minid.store.reach import Reached, blobs_of
+from minid.store.reach import Reached, blobs_of, parse_row
 
 _BATCH = 100
 _TRIES = 50
@@ -98,10 +98,7 @@ def _dead_blobs(blobs: Blobs, reached: Reached) -> Iterator[tuple[Digest, int]]:
 
 
 def _blob_name(entry: os.DirEntry[str]) -> Digest | None:
-    try:
-        return Digest(entry.name) if entry.is_file(follow_symlinks=False) else None
-    except ValueError:
-        return None
+    return named_blob(entry.name) if entry.is_file(follow_symlinks=False) else None
 
 
 def drop_rows(database: Database, leases: Path, find: Callable[[], Dead]) -> Dead:
@@ -143,6 +140,36 @@ def _delete(connection: sqlite3.Connection, dead: Dead) -> None:
         ("DELETE FROM stages WHERE run = ?", list(dead.stages)),
     ):
         connection.executemany(sql, [(key,) for key in keys])
+
+
+def drop_results(
+    database: Database, lost: Collection[Digest], manifests: Collection[str] = ()
+) -> int:
+    """Delete results that stand on lost blobs or gave one of these images, and images without a tag
+    that do; how many results. Rows that cannot be read go too."""
+    gone = set(lost)
+
+    def is_dead(text: object) -> bool:
+        row = parse_row(str(text))
+        return row is None or not gone.isdisjoint(blobs_of(row)) or row.get("manifest") in manifests
+
+    results = database.query("SELECT key, output FROM results")
+    images = database.query(
+        "SELECT manifest, detail FROM images WHERE manifest NOT IN (SELECT manifest FROM tags)"
+    )
+    dead = Dead(
+        tuple(DeadRow(str(key), "") for key, text in images if is_dead(text)),
+        tuple(DeadRow(str(key), "") for key, text in results if is_dead(text)),
+    )
+    if dead.images or dead.results:
+        with database.transaction() as connection:
+            connection.executemany(
+                "DELETE FROM images WHERE manifest = ? AND manifest NOT IN"
+                " (SELECT manifest FROM tags)",
+                [(row.key,) for row in dead.images],
+            )
+            _delete(connection, replace(dead, images=()))
+    return len(dead.results)
 
 
 def sweep_blobs(database: Database, blobs: Blobs, leases: Path, look: Look) -> Swept:

@@ -93,16 +93,17 @@ def _parse(data: bytes) -> Iterator[Digest]:
     """The digests of whole lines: where the gate is open, the last may be on its way."""
     for line in data[: data.rfind(b"\n") + 1].split():
         with contextlib.suppress(ValueError):
-            yield Digest(line.decode("ascii", "replace"))
+            yield Digest.parse(line.decode("ascii", "replace"))
 
 
-def has_dead_leases(folder: Path) -> bool:
-    """Whether a holder ended without a chance to remove its lease: it was killed."""
+def dead_leases(folder: Path) -> list[str]:
+    """The leases whose holders ended without a chance to remove them: they were killed."""
+    found = []
     for path in folder.iterdir() if folder.is_dir() else ():
         with contextlib.suppress(FileNotFoundError):
             if not _is_held(path):
-                return True
-    return False
+                found.append(path.name)
+    return found
 
 
 def clear_leases(folder: Path) -> None:

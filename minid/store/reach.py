@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from minid.config import Keeping
+from minid.errors import StoreError
 from minid.formats.digest import Digest
 from minid.store.database import Database
 
@@ -39,6 +40,16 @@ def _names(row: Detail) -> Iterator[str]:
         yield from (str(row["diff_id"]), str(row["digest"]))
     for layer in layers if isinstance(layers, list) else ():
         yield from (str(layer["diff_id"]), str(layer["digest"]))
+
+
+def parse_row(text: str) -> Detail | None:
+    """A row's JSON as a record whose blobs can be told; None for anything else."""
+    try:
+        value = json.loads(text)
+        blobs_of(value)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +88,18 @@ class _Images:
 
 def find_reached(database: Database, retention: Retention) -> Reached:
     """What is to stay by the records as they are. Only reads; several queries, so that the caller
-    sees to it that nobody wrote meanwhile (`Database.version`)."""
+    sees to it that nobody wrote meanwhile (`Database.version`). StoreError for a row that is not
+    minid's: nothing may go then."""
+    try:
+        return _find_reached(database, retention)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StoreError(
+            f"{database.path}: expected rows of minid, got one that cannot be read: {error}",
+            hint="`minid verify --repair` drops it",
+        ) from error
+
+
+def _find_reached(database: Database, retention: Retention) -> Reached:
     images = _load_images(database)
     kept = _keep_images(images, retention)
     kept |= _edited_from(database, kept, images)
@@ -175,7 +197,7 @@ def _archives_ahead(database: Database, retention: Retention) -> set[Digest]:
 
 def _as_digest(text: str) -> Digest | None:
     try:
-        return Digest.parse(text) if ":" in text else Digest(text)
+        return Digest.parse(text)
     except ValueError:
         return None
 
