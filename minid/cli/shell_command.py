@@ -273,8 +273,10 @@ class _Wanted:
         return 0
 
     def keep(self) -> int:
-        """Turn the difference into recipe lines."""
-        raise UsageError("shell --keep: expected to be there, got not yet")
+        """Turn the difference into recipe lines, and build."""
+        from minid.cli.shell_keep import keep_bench
+
+        return keep_bench(self.arguments, self.need_bench(), self.records, self.blobs)
 
 
 def run_command(container: BenchContainer, command: Command) -> int:
