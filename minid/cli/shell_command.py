@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minid.cli.folder import add_json_option, load_folder_config
@@ -18,9 +19,10 @@ from minid.errors import UsageError
 if TYPE_CHECKING:
     from minid.formats.changes import Change
     from minid.host.bench_container import BenchContainer, Command
+    from minid.host.bench_tools import ToolRoot
     from minid.store.blobs import Blobs
     from minid.store.records import Records
-    from minid.workbench.shell_bench import Bench, Tools
+    from minid.workbench.shell_bench import Bench
     from minid.workbench.shell_source import Source
 
 _FORWARDED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
@@ -99,13 +101,15 @@ class _Wanted:
         self, arguments: argparse.Namespace, config: Config, records: Records, blobs: Blobs
     ) -> None:
         from minid.workbench.shell_bench import find_bench
-        from minid.workbench.shell_source import bench_name
+        from minid.workbench.shell_source import bench_name, check_run
 
         self.arguments, self.config, self.blobs = arguments, config, blobs
         self.records = records
         run = arguments.run
         self.name = f"run-{run}" if run is not None else bench_name(records, arguments.name)
         self.bench: Bench | None = find_bench(config.paths.state, self.name)
+        if run is not None and self.bench is not None:
+            check_run(run, arguments.name or "", self.bench.source.recipe)
 
     # what it stands on
 
@@ -169,7 +173,8 @@ class _Wanted:
                 self.bench = make_bench(self.config.paths.state, self.source(), self.blobs)
         else:
             self.tell_moved(self.bench)
-        source, tools = self.bench.source, self.tools()
+        source = self.bench.source
+        tools = self.tools(source)
         with open_bench(self.bench, self.blobs, tools=tools, copied=given.copy) as container:
             terminal = has_terminal()
             if given.copy and container.how != "copy":
@@ -201,9 +206,18 @@ class _Wanted:
         words = tuple(self.arguments.words)
         return Command(words, lines, source.cwd, self.arguments.user, terminal)
 
-    def tools(self) -> Tools | None:
-        """The tools that were asked for."""
-        return None
+    def tools(self, source: Source) -> tuple[ToolRoot, ...]:
+        """Where programs come from, where they were asked for: the recipe's environment first."""
+        if not self.arguments.tools:
+            return ()
+        from minid.cli.folder import load_folder
+        from minid.host.bench_tools import ToolRoot
+        from minid.workbench.shell_source import find_environment_root
+
+        machine = ToolRoot(Path("/"), whole=False)
+        recipe = load_folder(self.arguments).recipes.get(source.recipe)
+        found = find_environment_root(recipe, self.config) if recipe else None
+        return (machine,) if found is None else (ToolRoot(found, whole=True), machine)
 
     def status(self) -> int:
         """What differs."""

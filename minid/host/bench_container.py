@@ -20,6 +20,7 @@ from typing import IO, Any
 from minid.errors import HostError, UsageError
 from minid.formats.changes import Seen
 from minid.host import idmap
+from minid.host.bench_tools import ToolRoot, lay_tools, read_tools
 from minid.host.container import (
     START_TIMEOUT_S,
     Container,
@@ -27,6 +28,7 @@ from minid.host.container import (
     LayerFile,
     _checked,
 )
+from minid.host.files import remove_tree
 
 _MESSAGE_BYTES = 100_000  # what a socket takes at once everywhere
 _PID_FILE = "keeper"
@@ -38,8 +40,8 @@ class BenchJob:
 
     `layer` is the whole image as one layer; its tar is read where it is not unpacked yet. `lock` is
     an open descriptor whose lock the namespace shall keep as long as it lives. With `join`, the pid
-    that `keeper_pid` gave, its namespaces are entered instead of new ones. `tools` is a folder to
-    show in it, with `binds` (source, path below it). Without `laid` it is there to be cleared only.
+    that `keeper_pid` gave, its namespaces are entered instead of new ones. `tools` are roots whose
+    programs shall be at hand. Without `laid` it is there to be cleared only.
     """
 
     place: Path
@@ -48,8 +50,8 @@ class BenchJob:
     join: int = 0
     copied: bool = False
     laid: bool = True
-    tools: Path | None = None
-    binds: tuple[tuple[str, str], ...] = ()
+    tools: tuple[ToolRoot, ...] = ()
+    has_shell: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +136,29 @@ class BenchContainer(Container):
 
     def _job(self, mapping: idmap.IdMapping) -> dict[str, Any]:
         job, bench = super()._job(mapping), self._bench
-        tools = str(bench.tools) if bench.tools else ""
-        options = {"stdio": self._stdio, "lock": bench.lock, "join": bench.join, "tools": tools}
-        return job | {"bench": options | {"binds": [list(pair) for pair in bench.binds]}}
+        binds = self._lay_tools(bench.place / mapping.name / ".tools")
+        options = {
+            "stdio": self._stdio,
+            "lock": bench.lock,
+            "join": bench.join,
+            "tools": bool(bench.tools),
+            "shown": [source for source, _ in binds],
+            "places": [place for _, place in binds],
+        }
+        return job | {"bench": options}
+
+    def _lay_tools(self, folder: Path) -> tuple[tuple[str, str], ...]:
+        bench = self._bench
+        if bench.join:
+            found = read_tools(folder) if bench.tools else ()
+            if found is None:
+                raise UsageError(
+                    "--tools: expected the shell that is open to have them, got one without",
+                    hint="end it, and begin it with --tools",
+                )
+            return found
+        remove_tree(folder)
+        return lay_tools(folder, bench.tools, has_shell=bench.has_shell) if bench.tools else ()
 
     # commands
 

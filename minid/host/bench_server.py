@@ -39,14 +39,15 @@ _UMASK = 0o022
 
 
 class BenchServer(Server):
-    """The one root of a workbench and the commands in it. `job["bench"]` has `copied`, `tools` (a
-    folder or empty) and `stdio` (three descriptors)."""
+    """The one root of a workbench and the commands in it. `job["bench"]` has `stdio` (three
+    descriptors), `tools` (whether there are some), `places` for what the shelf shows of them."""
 
     def __init__(self, control: socket.socket, job: dict[str, Any]) -> None:
         super().__init__(control, job)
         self._options: dict[str, Any] = job["bench"]
         self._place = f"{job['shelf']}/layers"
         self._root = ""
+        self._tools = f"{self._place}/.tools" if self._options["tools"] else ""
         self._name = f"{self._work}/bench-{os.getpid()}"
         self._killed_by = 0
         for one in (*self._options["stdio"], self._options["lock"]):
@@ -177,14 +178,14 @@ class BenchServer(Server):
         return argv, status
 
     def _has_tool(self, name: str) -> bool:
-        return os.path.exists(f"{self._options['tools']}/bin/{name}")  # noqa: PTH110
+        return os.path.isfile(f"{self._tools}/bin/{name}")  # noqa: PTH113
 
     def _find_shell(self) -> list[str]:
         root = os.open(self._root, os.O_PATH | os.O_DIRECTORY)
         try:
             os.close(container_fs.open_in_root(root, "/bin/sh", os.O_PATH))
         except OSError:
-            if self._options["tools"] and self._has_tool("sh"):
+            if self._tools and self._has_tool("sh"):
                 return [f"{TOOLS}/bin/sh"]
             raise ImageError(
                 "expected /bin/sh in the root, got nothing",
@@ -221,6 +222,10 @@ class BenchServer(Server):
         spec["process"]["user"]["umask"] = _UMASK
         spec["process"]["terminal"] = request["terminal"]
         spec["mounts"] += self._binds(bundle)
+        if self._tools:  # strace and gdb look into programs that run already
+            for held in ("bounding", "effective", "permitted"):
+                if spec["process"]["capabilities"][held]:
+                    spec["process"]["capabilities"][held].append("CAP_SYS_PTRACE")
         with open(f"{bundle}/config.json", "w") as file:
             json.dump(spec, file)
 
@@ -236,9 +241,10 @@ class BenchServer(Server):
             if not os.path.lexists(f"{lower}/etc/{name}")
             and not bench_root.has_bytes(f"{self._root}/etc/{name}")
         ]
-        if self._options["tools"]:
-            pairs.append((self._options["tools"], TOOLS))
-            pairs += [(source, f"{TOOLS}{target}") for source, target in self._options["binds"]]
+        if self._tools:
+            pairs.append((self._tools, TOOLS))
+            for number, place in enumerate(self._options["places"]):
+                pairs.append((f"{self._job['shelf']}/shown{number}", TOOLS + place))
         return [
             {
                 "destination": target,

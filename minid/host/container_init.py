@@ -66,12 +66,12 @@ def serve(control: socket.socket, job: dict[str, Any]) -> None:
     shelf = find_shelf()
     if os.geteuid() == 0:
         enter_private_mounts()
-        stock_shelf(shelf, job["cache"])
+        stock_shelf(shelf, job)
     unshare_all()
     get_mapped(control)
     if not job["root"]:
         launch.mount("", "/", "", launch.MS_REC | launch.MS_SLAVE)
-        stock_shelf(shelf, job["cache"])
+        stock_shelf(shelf, job)
     if os.fork():
         # The outer half only keeps the namespace's parent alive; the control socket says the rest.
         control.close()
@@ -119,17 +119,24 @@ def enter_private_mounts() -> None:
             launch.mount("sysfs", "/sys", "sysfs", _QUIET)
 
 
-def stock_shelf(shelf: str, cache: str) -> None:
+def stock_shelf(shelf: str, job: dict[str, Any]) -> None:
     """Cover `shelf` with a file system of our own that shows the layer cache and has room to work.
+    A workbench's tools are shown there too.
 
     Paths below it can be walked by the namespace's root, whatever lies above the real cache.
     """
-    folder = os.open(cache, os.O_PATH | os.O_DIRECTORY)
+    folder = os.open(job["cache"], os.O_PATH | os.O_DIRECTORY)
+    shown = [os.open(s, os.O_PATH | os.O_DIRECTORY) for s in job.get("bench", {}).get("shown", ())]
     container_fs.mount("tmpfs", shelf, "tmpfs", launch.MS_NOSUID | launch.MS_NODEV, "mode=755")
     for name in ("layers", "work"):
         os.mkdir(f"{shelf}/{name}", 0o755)
     launch.mount(f"/proc/self/fd/{folder}", f"{shelf}/layers", "", launch.MS_BIND)
     os.close(folder)
+    for number, source in enumerate(shown):
+        os.mkdir(f"{shelf}/shown{number}", 0o755)
+        flags = launch.MS_BIND | launch.MS_REC
+        launch.mount(f"/proc/self/fd/{source}", f"{shelf}/shown{number}", "", flags)
+        os.close(source)
 
 
 def unshare_all() -> None:

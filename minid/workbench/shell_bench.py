@@ -35,18 +35,10 @@ from minid.workbench.shell_source import Source
 
 if TYPE_CHECKING:
     from minid.host.bench_container import BenchContainer
+    from minid.host.bench_tools import ToolRoot
 
 _META, _TREE, _LOCK, _TAR = "bench.json", "tree.json", "lock", "root.tar"
 _OPENING_S = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """Programs of elsewhere to show in a workbench: `folder` is its place, `binds` what is shown
-    below it (source, path)."""
-
-    folder: Path
-    binds: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +130,7 @@ def open_bench(
     bench: Bench,
     blobs: Blobs,
     *,
-    tools: Tools | None = None,
+    tools: tuple[ToolRoot, ...] = (),
     copied: bool = False,
     alone: bool = False,
 ) -> Iterator[BenchContainer]:
@@ -167,8 +159,8 @@ def open_bench(
                     join=joined,
                     copied=copied,
                     laid=not alone,
-                    tools=tools.folder if tools else None,
-                    binds=tools.binds if tools else (),
+                    tools=tools,
+                    has_shell=not tools or has_shell(bench.tree()),
                 )
                 if lock >= 0:
                     (bench.place / "keeper").unlink(missing_ok=True)
@@ -180,6 +172,12 @@ def open_bench(
         if time.monotonic() > end:
             raise StoreError(f"{bench.source.name}: expected to enter the open shell, got no way")
         time.sleep(0.02)
+
+
+def has_shell(tree: Tree) -> bool:
+    """Whether there is /bin/sh in a root."""
+    root = Rootfs(tree.entries)
+    return root.file(root.resolve("bin/sh", follow_last=True)) is not None
 
 
 def _need_tar(bench: Bench, blobs: Blobs) -> None:

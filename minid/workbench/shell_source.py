@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from minid.config import Config
 from minid.errors import UsageError
 from minid.formats.digest import Digest
 from minid.formats.runtime_spec import Json
-from minid.formats.tree import parse_tree
-from minid.model import Tree
+from minid.recipe import Recipe
 from minid.store.blobs import Blobs
 from minid.store.records import Records
 
@@ -69,8 +70,7 @@ def run_source(number: int, name: str, records: Records, blobs: Blobs) -> Source
         raise UsageError(
             f"--run: expected the number of a run, got {number}", hint="`minid history` lists them"
         )
-    if name and name.partition(":")[0] != run.recipe:
-        raise UsageError(f"--run {number}: expected a run of {name!r}, got one of {run.recipe!r}")
+    check_run(number, name, run.recipe)
     reached = {stage.name: stage.key for stage in records.stages(number)}
     for stage, what in _STAGES.items():
         output = records.result(reached[stage]) if stage in reached else None
@@ -88,9 +88,23 @@ def run_source(number: int, name: str, records: Records, blobs: Blobs) -> Source
     )
 
 
-def read_tree(source: Source, blobs: Blobs) -> Tree:
-    """The root's files."""
-    return parse_tree(blobs.read(Digest.parse(source.tree)))
+def check_run(number: int, name: str, recipe: str) -> None:
+    """UsageError where the run is not of the recipe or image that was named, if any was."""
+    if name and name.partition(":")[0] != recipe:
+        raise UsageError(f"--run {number}: expected a run of {name!r}, got one of {recipe!r}")
+
+
+def find_environment_root(recipe: Recipe, config: Config) -> Path | None:
+    """The tree of the environment that a recipe is built in; None where it is the machine's own, or
+    not made."""
+    from minid.host.environment import find_environment
+    from minid.line.planning import environment_packages
+
+    spec = config.environment(recipe.build.environment)
+    if spec is None or spec.kind == "host":
+        return None
+    found = find_environment(spec, environment_packages(recipe), config.paths.environments)
+    return Path(found.root) if found else None
 
 
 def _read_config(digest: str, blobs: Blobs) -> tuple[tuple[str, ...], str]:
