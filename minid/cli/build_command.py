@@ -71,7 +71,7 @@ def _build_here(arguments: argparse.Namespace) -> int:
         else:
             from minid.pipeline import build
 
-            with _stop_on_signals(cancel), reporter:
+            with stop_on_signals(cancel), reporter:
                 outcomes = build(shop, standings, forced=forced)
     told = [outcome_json(outcome) for outcome in outcomes.values()]
     if arguments.json:
@@ -82,7 +82,7 @@ def _build_here(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _stop_on_signals(cancel: threading.Event) -> Iterator[None]:
+def stop_on_signals(cancel: threading.Event) -> Iterator[None]:
     """SIGINT and SIGTERM end the builds within seconds; a second one ends minid at once."""
 
     def stop(_number: int, _frame: object) -> None:
