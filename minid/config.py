@@ -103,6 +103,9 @@ class Publishing:
 
     docker: Literal["auto", "on", "off"] = "auto"
     export: Path | None = None
+    registry: str = ""
+    registry_insecure: bool = False
+    registry_ca: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

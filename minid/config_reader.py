@@ -115,8 +115,9 @@ def _make_config(
     if named := environ.get("MINID_STATE"):
         where = replace(where, state=_absolute(start, named))
     publish = values.pop("publish", {})
-    if "export" in publish:
-        publish["export"] = _absolute(folder, publish["export"])
+    for key in ("export", "registry_ca"):
+        if key in publish:
+            publish[key] = _absolute(folder, publish[key])
     daemon = values.pop("daemon", {})
     if "socket" in daemon:
         daemon["socket"] = _absolute(folder, daemon["socket"])

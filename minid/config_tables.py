@@ -185,6 +185,11 @@ CHECK = Table(
     ),
     config.Checking,
 )
+REGISTRY = text(
+    "REGISTRY or REGISTRY/PATH",
+    r"|[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*",
+    longest=255,
+)
 PUBLISH = Table(
     (
         Key(
@@ -194,6 +199,14 @@ PUBLISH = Table(
             '"auto"',
         ),
         Key("export", FOLDER, "A folder to write each tested image's archive to.", "none"),
+        Key("registry", REGISTRY, "A registry, and what to put before each image's name.", '""'),
+        Key(
+            "registry_insecure",
+            BOOLEAN,
+            "Reach it over http where it speaks no https; this machine's own always is.",
+            "false",
+        ),
+        Key("registry_ca", FOLDER, "A file with the certificates of its authority.", "none"),
     )
 )
 HOST_NAME = text(

@@ -50,6 +50,7 @@ def compose_rootfs(
         payload=with_parents(lower, root),
         own=with_parents(own.layer.values(), root),
         flatten=bool(removed & base_paths),
+        keys={path: tuple(dict.fromkeys(keys)) for path, keys in own.keys.items()},
     )
 
 
@@ -99,7 +100,7 @@ def _payload_layer(root: Root, laid: list[str]) -> list[Entry]:
 
 
 class _Own:
-    """What the recipe adds by itself; `layer` collects it by path."""
+    """What the recipe adds by itself; `layer` collects it by path, `keys` what for."""
 
     def __init__(
         self, recipe: Recipe, root: Root, read: Read, mtime: int, files: Mapping[str, bytes]
@@ -110,6 +111,7 @@ class _Own:
         self.mtime = mtime
         self.files = files
         self.layer: dict[str, Entry] = {}
+        self.keys: dict[str, list[str]] = {}
         self.accounts = Accounts()
 
     def _where(self, key: str) -> str:
@@ -118,6 +120,7 @@ class _Own:
     def _put(self, entry: Entry, key: str) -> None:
         for added in self.root.put(entry, self.mtime, self._where(key)):
             self.layer[added.image_path] = added
+            self.keys.setdefault(added.image_path, []).append(key)
 
     def _text(self, image_path: str) -> str:
         entry = self.root.file(image_path)

@@ -25,7 +25,7 @@ from minid.formats.gconv import cut_gconv_modules
 from minid.formats.tree import parents, sort_entries
 from minid.formats.tree_links import link_duplicates
 from minid.host.view import LayeredView, TreeView, read_content
-from minid.model import Content, DropCount, Entry, Payload, Reason, Tree
+from minid.model import Content, DropCount, Entry, Payload, Reason, Taken, Tree
 from minid.recipe import DEFAULT_DROP, Contents
 
 Read = Callable[[Content], bytes]
@@ -69,8 +69,10 @@ def pack_payload(
     )
     _refuse_missing((*closure.missing, *check_versions(closure)))
     entries = {entry.image_path: entry for entry in kept.entries}
-    for entry in _closure_entries(closure, cache, needs, clamp_mtime):
+    taken = []
+    for entry, origin in _closure_entries(closure, cache, needs, clamp_mtime):
         entries[entry.image_path] = entry
+        taken += [origin] if origin else []
     _refuse_conflicts(entries)
     stripped = 0
     if contents.strip:
@@ -84,6 +86,7 @@ def pack_payload(
         stripped_bytes=stripped,
         linked_bytes=linked_bytes,
         warnings=tuple(dict.fromkeys(warnings)),
+        taken=tuple(taken),
     )
 
 
@@ -142,21 +145,24 @@ def _refuse_conflicts(entries: Mapping[str, Entry]) -> None:
 
 def _closure_entries(
     closure: Closure, cache: ElfCache, needs: Sequence[Tree], clamp_mtime: int
-) -> Iterator[Entry]:
-    """Entries for what the closure adds, with the bytes in memory or where a need keeps them."""
-    known: dict[str, Entry] = {}
-    for tree in reversed(needs):
-        known.update((entry.image_path, entry) for entry in tree.entries if entry.content)
+) -> Iterator[tuple[Entry, Taken | None]]:
+    """Entries for what the closure adds, with the bytes in memory or where a need keeps them, and
+    of each file where it was taken from."""
+    known: dict[str, tuple[Entry, int]] = {}
+    for number, tree in reversed(list(enumerate(needs))):
+        known.update((entry.image_path, (entry, number)) for entry in tree.entries if entry.content)
     for item in closure.items:
+        path = item.image_path
         if item.target:
-            yield Entry(item.image_path, "symlink", 0o777, clamp_mtime, target=item.target)
+            yield Entry(path, "symlink", 0o777, clamp_mtime, target=item.target), None
         elif item.source in known:
-            entry = known[item.source]
-            mtime = min(entry.mtime, clamp_mtime)
-            yield replace(entry, image_path=item.image_path, mtime=mtime)
+            entry, number = known[item.source]
+            placed = replace(entry, image_path=path, mtime=min(entry.mtime, clamp_mtime))
+            yield placed, Taken(path, item.source, number)
         else:
-            yield _environment_entry(item, cache, clamp_mtime)
-    yield from _gconv_entries(closure, cache, clamp_mtime)
+            yield _environment_entry(item, cache, clamp_mtime), Taken(path, item.source)
+    for entry in _gconv_entries(closure, cache, clamp_mtime):
+        yield entry, Taken(entry.image_path, entry.image_path)
 
 
 def _environment_entry(item: Item, cache: ElfCache, mtime: int) -> Entry:

@@ -38,6 +38,7 @@ from minid.store.records import PublicationRow, Records
 
 DOCKER = "docker"
 EXPORT = "export"
+REGISTRY = "registry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,14 @@ def pending_targets(
         files = all((folder / export_name(name)).is_file() for name in image.tags)
         if not files or not _published(records, EXPORT, image):
             pending.append(EXPORT)
+    if publishing.registry and not _published(records, registry_target(publishing), image):
+        pending.append(REGISTRY)
     return tuple(pending)
+
+
+def registry_target(publishing: Publishing) -> str:
+    """The registry as a target of the records: another one has none of what this one has."""
+    return f"{REGISTRY} {publishing.registry}"
 
 
 def _published(records: Records, target: str, image: Image) -> bool:
@@ -158,20 +166,31 @@ def publish_targets(
     notes: list[str] = []
     for target in pending_targets(publishing, records, image):
         try:
-            if target == DOCKER:
-                names, refused = _publish_docker(image, blobs, machine)
-            else:
-                names, refused = _export(image, publishing.export, blobs, machine), []
+            names, refused = _serve(target, image, publishing, blobs, machine)
         except PublishError as error:
             if target != DOCKER or publishing.docker != "auto":
                 raise
             names, refused = [], [str(error)]
-        _record(publication, target, names, records)
+        row = registry_target(publishing) if target == REGISTRY else target
+        _record(publication, row, names, records)
         moved += [f"{target} {name}" for name in names]
         notes += refused
         if refused and publishing.docker == "on":
             raise PublishError(refused[0])
     return Published(tuple(moved), tuple(notes))
+
+
+def _serve(
+    target: str, image: Image, publishing: Publishing, blobs: Blobs, machine: str
+) -> tuple[list[str], list[str]]:
+    """The names that moved at a target, and why others did not."""
+    if target == DOCKER:
+        return _publish_docker(image, blobs, machine)
+    if target == REGISTRY:
+        from minid.steps.registry_push import publish_names
+
+        return publish_names(image, publishing, blobs), []
+    return _export(image, publishing.export, blobs, machine), []
 
 
 def _record(publication: Publication, target: str, names: Iterable[str], records: Records) -> None:

@@ -180,6 +180,11 @@ def load_root(
     return next(_arrive(shop, [taken], arrival))
 
 
+def take_image(shop: Workshop, files: Source, found: FoundImage, arrival: Arrival) -> Loaded:
+    """Take one image in whose files are read from `files`, as `load_archive` does."""
+    return next(_arrive(shop, [_take(shop, files, found, arrival)], arrival))
+
+
 def _take(shop: Workshop, files: Source, found: FoundImage, arrival: Arrival) -> _Taken:
     """Verify an image and stage its blobs."""
     facts = parse_config(found.config, "config")
@@ -305,7 +310,7 @@ def _arrive(shop: Workshop, taken: Sequence[_Taken], arrival: Arrival) -> Iterat
         _use_known(shop, item)
         _refuse_taken(shop, item, arrival)
     for item in taken:
-        for staged in item.staged:
+        for staged in {staged.digest: staged for staged in item.staged}.values():
             shop.blobs.adopt(staged.path, staged.digest)
             staged.path.unlink(missing_ok=True)
     for item in taken:

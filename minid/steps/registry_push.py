@@ -1,0 +1,95 @@
+"""An image from the store to a registry, byte for byte: the manifest's digest is the store's.
+
+Kept apart from `publish`, which most runs need without this.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from minid.config import Publishing
+from minid.errors import PublishError
+from minid.formats.digest import Digest
+from minid.formats.oci import LAYER_TYPE, MANIFEST_TYPE, Descriptor
+from minid.formats.registry_name import RegistryName, parse_registry_name
+from minid.host.registry import Progress, Pushed, Read, Registry
+from minid.host.registry_connection import Connection, Place
+from minid.host.registry_logins import find_login
+from minid.model import Image
+from minid.store.blobs import Blobs
+
+
+def remote_name(prefix: str, name: str) -> RegistryName:
+    """`registry.example/team` and `nginx:1.26.3` → `registry.example/team/nginx:1.26.3`."""
+    try:
+        return parse_registry_name(f"{prefix.rstrip('/')}/{name}")
+    except ValueError as error:
+        raise PublishError(
+            f"publish.registry: {error}", hint="such as registry.example/team"
+        ) from error
+
+
+def open_place(
+    name: RegistryName,
+    environ: Mapping[str, str],
+    *,
+    insecure: bool = False,
+    ca_file: Path | None = None,
+) -> Place:
+    """How a registry is reached on this machine. ConfigError for a broken file of logins."""
+    return Place(name, find_login(name, environ), insecure, ca_file)
+
+
+def publish_names(image: Image, publishing: Publishing, blobs: Blobs) -> list[str]:
+    """Push an image to the registry of the configuration under all of its names; PublishError where
+    it refuses. Names that went before the refusal have moved there."""
+    by_repository: dict[str, list[str]] = {}
+    for name in image.tags:
+        repository, _, tag = name.rpartition(":")
+        by_repository.setdefault(repository, []).append(tag)
+    for repository, tags in by_repository.items():
+        place = open_place(
+            remote_name(publishing.registry, repository),
+            os.environ,
+            insecure=publishing.registry_insecure,
+            ca_file=publishing.registry_ca,
+        )
+        push_image(image, place, tags, blobs)
+    return list(image.tags)
+
+
+def push_image(
+    image: Image,
+    place: Place,
+    tags: Sequence[str],
+    blobs: Blobs,
+    progress: Progress = lambda *_: None,
+) -> Pushed:
+    """Push an image under tags of the place's repository (without any: under its digest alone).
+
+    PublishError where the registry refuses or a blob of the store is damaged; StoreError where one
+    is missing. No tag moved then.
+    """
+    manifest = blobs.read(image.manifest)
+    described = json.loads(manifest)
+    parts = [described["config"], *described["layers"]]
+    descriptors = [
+        Descriptor(
+            str(part.get("mediaType", LAYER_TYPE)),
+            Digest.parse(str(part["digest"])),
+            int(part["size"]),
+        )
+        for part in parts
+    ]
+
+    def read(digest: Digest) -> Read:
+        return lambda offset, size: blobs.read_range(digest, offset, size)
+
+    with Connection(place) as connection:
+        registry = Registry(connection, writes=True)
+        unique = list({part.digest: part for part in descriptors}.values())
+        media_type = str(described.get("mediaType", MANIFEST_TYPE))
+        return registry.push(manifest, media_type, unique, read, tags, progress)
