@@ -65,13 +65,15 @@ class Composed:
     """A root file system as layers. `payload` and `own` lie on the base in this order.
 
     `flatten` is true where the recipe removed something of the base: layers only add here, without
-    whiteouts, so the image then gets one layer of its own with everything.
+    whiteouts, so the image then gets one layer of its own with everything. `keys` has, by image
+    path, the recipe's keys below `rootfs` that placed or changed what lies there.
     """
 
     tree: Tree
     payload: tuple[Entry, ...]
     own: tuple[Entry, ...]
     flatten: bool
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,16 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """A file of a payload that was copied: from `source` in the environment, or from the install
+    tree of the library recipe of that number among those that the recipe needs."""
+
+    image_path: str
+    source: str
+    need: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DropCount:
     """What one rule of the drop list removed."""
 
@@ -135,8 +147,9 @@ class StripRequest:
 class Payload:
     """The files of an install tree that stay, with their closure, ready to be laid on a base.
 
-    `reasons` has every file and link of `tree` once. `stripped_bytes` and `linked_bytes` are what
-    stripping and linking of equal files saved.
+    `reasons` has every file and link of `tree` once, `taken` every file that the recipe's own build
+    did not install. `stripped_bytes` and `linked_bytes` are what stripping and linking of equal
+    files saved.
     """
 
     tree: Tree
@@ -145,6 +158,7 @@ class Payload:
     stripped_bytes: int = 0
     linked_bytes: int = 0
     warnings: tuple[str, ...] = ()
+    taken: tuple[Taken, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

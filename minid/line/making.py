@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 
 from minid.formats.digest import Digest
-from minid.formats.gzip_stream import COMPRESSION
 from minid.formats.tree import dump_tree
 from minid.host.environment import environment_token, make_environment, request_key
 from minid.host.strip import strip_files
 from minid.host.view import DirectoryView
 from minid.line.planning import environment_packages
+from minid.line.provenance import dump_report
 from minid.line.run import Output, Run, digests, load_tree
-from minid.model import Archive, Environment, Payload
+from minid.model import Archive, Environment
 from minid.steps.compile import Workplace, compile_source
 from minid.steps.fetch import fetch_archive
 from minid.steps.layers import squeeze_files
@@ -130,9 +128,10 @@ def pack(
 
     def make() -> Output:
         read = read_content(blobs)
+        below = [load_tree(run, tree) for tree in needs]
         payload = pack_payload(
             load_tree(run, Digest.parse(str(install["tree"]))),
-            [load_tree(run, tree) for tree in needs],
+            below,
             environment_view(environment),
             recipe.contents,
             read=read,
@@ -151,32 +150,20 @@ def pack(
             run.shop.reporter.note(recipe.name, warning)
         run.squeezed.update(squeeze_files(payload.tree.entries, read))
         tar, tree = store_tree(payload.tree.entries, read, blobs)
-        report = blobs.add(_dump_report(payload, environment))
-        stored = blobs.add(dump_tree(tree))
+        report = dump_report(
+            payload,
+            environment,
+            recipe=recipe,
+            archive=Digest.parse(str(install.get("archive") or recipe.source.sha256)),
+            recipes=run.shop.recipes,
+            needs=below,
+        )
+        told, stored = blobs.add(report), blobs.add(dump_tree(tree))
         return {
             "tree": str(stored),
-            "report": str(report),
+            "report": str(told),
             "epoch": install["epoch"],
-            "blobs": digests(stored, report, tar),
+            "blobs": digests(stored, told, tar),
         }
 
     return run.stage("pack", plan.pack, make)
-
-
-def _dump_report(payload: Payload, environment: Environment) -> bytes:
-    """What `minid why` and `minid inspect` tell of a payload, as JSON."""
-    report = {
-        "reasons": [asdict(reason) for reason in payload.reasons],
-        "drops": [asdict(drop) for drop in payload.drops],
-        "stripped_bytes": payload.stripped_bytes,
-        "linked_bytes": payload.linked_bytes,
-        "warnings": list(payload.warnings),
-        "environment": {
-            "name": environment.name,
-            "kind": environment.kind,
-            "digest": str(environment.digest),
-            "packages": list(environment.packages),
-        },
-        "compression": COMPRESSION,
-    }
-    return json.dumps(report, sort_keys=True).encode()

@@ -80,6 +80,7 @@ def compose(run: Run, plan: Plan, packed: Output, files: OwnFiles, base: Below |
             "programs": programs,
             "epoch": packed["epoch"],
             "report": packed["report"],
+            "keys": {path: list(keys) for path, keys in sorted(composed.keys.items())},
             "blobs": digests(
                 stored,
                 *(layer.digest for layer in layers),
@@ -191,6 +192,8 @@ def image(run: Run, plan: Plan, composed: Output, base: Below | None) -> Output:
             "tree": composed["tree"],
             "report": composed["report"],
             "programs": composed.get("programs", ""),
+            "base": str(base.image.manifest) if base else "",
+            "keys": composed.get("keys", {}),
             "blobs": digests(built.manifest, built.config),
         }
 

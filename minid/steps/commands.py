@@ -85,7 +85,13 @@ def apply_changes(composed: Composed, changes: Changes, base: Tree) -> Composed:
         payload=payload.tree().entries,
         own=with_parents(own.tree().entries, root),
         flatten=composed.flatten or hidden or not below.keys().isdisjoint(changes.deleted),
+        keys={**composed.keys, **_command_keys(composed, changed)},
     )
+
+
+def _command_keys(composed: Composed, changed: list[Entry]) -> dict[str, tuple[str, ...]]:
+    paths = [entry.image_path for entry in changed]
+    return {path: (*composed.keys.get(path, ()), "commands") for path in paths}
 
 
 def _groups(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
