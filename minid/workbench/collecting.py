@@ -25,6 +25,7 @@ from minid.workbench.leftovers import (
     remove_environments,
     unused_environments,
 )
+from minid.workbench.shell_bench import needed_blobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def retention_of(shop: Workshop, *, complete: bool) -> Retention:
         usual=shop.config.keep,
         now=shop.clock(),
         known=frozenset(recipes) if complete else None,
-        blobs=frozenset(archives),
+        blobs=frozenset(archives) | needed_blobs(shop.config.paths.state),
     )
 
 

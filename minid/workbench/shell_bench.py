@@ -66,6 +66,16 @@ def list_benches(state: Path) -> list[Bench]:
     return [bench for place in places if (bench := _load(place)) is not None]
 
 
+def needed_blobs(state: Path) -> frozenset[Digest]:
+    """What workbenches need of the store: to write their difference into a recipe."""
+    found: set[Digest] = set()
+    for bench in list_benches(state):
+        found.add(Digest.parse(bench.source.tree))
+        contents = (entry.content for entry in bench.tree().entries)
+        found |= {content.blob for content in contents if content and content.blob}
+    return frozenset(found)
+
+
 def find_bench(state: Path, name: str) -> Bench | None:
     """The workbench of that name."""
     return _load(_place(state, name))
