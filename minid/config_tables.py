@@ -53,6 +53,7 @@ def make_environment(**values: Any) -> dict[str, Any]:  # noqa: ANN401
 
 
 FOLDER = text("a folder, relative to this file or absolute", r"[^\x00]+", longest=4000)
+A_FILE = text("a file, relative to this one or absolute", r"[^\x00]+", longest=4000)
 MIRROR = text(
     'a mirror as "file:FOLDER", or an http or https URL without credentials',
     r"file:[^\x00-\x1f]+|https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!$%&'()*+,./:;=@A-Z_a-z~0-9-]*)?",
@@ -206,7 +207,7 @@ PUBLISH = Table(
             "Reach it over http where it speaks no https; this machine's own always is.",
             "false",
         ),
-        Key("registry_ca", FOLDER, "A file with the certificates of its authority.", "none"),
+        Key("registry_ca", A_FILE, "A file with the certificates of its authority.", "none"),
     )
 )
 HOST_NAME = text(

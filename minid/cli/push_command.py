@@ -45,7 +45,7 @@ def add_registry_options(parser: argparse.ArgumentParser) -> None:
 
 def registry_place(arguments: argparse.Namespace, config: Config, name: RegistryName) -> Place:
     """How the registry is reached: as the command line says, else as config.toml does."""
-    from minid.steps.registry_push import open_place
+    from minid.host.registry_push import open_place
 
     own = config.publish.registry.partition("/")[0] == name.registry
     return open_place(
@@ -58,17 +58,18 @@ def registry_place(arguments: argparse.Namespace, config: Config, name: Registry
 
 def execute(arguments: argparse.Namespace) -> int:
     """0 when the registry has the image and gives it back by its digest."""
-    from minid.steps.registry_push import push_image
+    from minid.host.registry_push import push_image
 
     config = load_folder_config(arguments)
     records, blobs = open_records(config), open_blobs(config)
     image = parse_image(find_image(records, arguments.image))
+    manifest = blobs.read(image.manifest)
     named = {row.name for row in records.tags() if row.manifest == str(image.manifest)}
     results = []
     for name, tags in _places(arguments, config, image, named):
         place = registry_place(arguments, config, name)
         with transfer_progress(quiet=arguments.quiet or arguments.json) as progress:
-            pushed = push_image(image, place, tags, blobs, progress)
+            pushed = push_image(manifest, place, tags, blobs.read_range, progress)
         shown = [f"{name}:{tag}" for tag in tags] or [f"{name}@{image.manifest}"]
         results.append(
             {
@@ -106,7 +107,7 @@ def _places(
             "push: expected REGISTRY/REPO[:TAG], got nothing",
             hint="or set publish.registry in config.toml",
         )
-    from minid.steps.registry_push import remote_name
+    from minid.host.registry_push import remote_name
 
     wanted = [arguments.image] if arguments.image in named else sorted(named)
     if not wanted:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from minid.formats.digest import Digest, digest_of_json
@@ -78,10 +78,14 @@ def write_layer(
 def compress_layer(diff_id: Digest, blobs: Blobs) -> Iterator[bytes]:
     """The gzip that `write_layer` makes of a layer's tar, from the tar alone. StoreError where that
     is damaged, UnpackError where it is none."""
-    reader = TarReader(blobs.iterate(diff_id), _LIMITS)
+    return compress_tar(lambda: blobs.iterate(diff_id), blobs.size(diff_id))
+
+
+def compress_tar(read: Callable[[], Iterable[bytes]], size: int) -> Iterator[bytes]:
+    """As `compress_layer`, of a tar of `size` bytes that `read` gives from its beginning, twice."""
+    reader = TarReader(read(), _LIMITS)
     spans = [(reader.offset, member.size) for member in reader if member.kind == "file"]
-    pieces = _cut_spans(spans, blobs.size(diff_id))
-    return gzip_pieces(_deflate(pieces, blobs.iterate(diff_id), {}))
+    return gzip_pieces(_deflate(_cut_spans(spans, size), read(), {}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,9 +187,10 @@ def _serve(
     if target == DOCKER:
         return _publish_docker(image, blobs, machine)
     if target == REGISTRY:
-        from minid.steps.registry_push import publish_names
+        from minid.host.registry_push import publish_names
 
-        return publish_names(image, publishing, blobs), []
+        manifest = blobs.read(image.manifest)
+        return publish_names(image, publishing, manifest, blobs.read_range), []
     return _export(image, publishing.export, blobs, machine), []
 
 

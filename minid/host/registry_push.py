@@ -1,13 +1,10 @@
-"""An image from the store to a registry, byte for byte: the manifest's digest is the store's.
-
-Kept apart from `publish`, which most runs need without this.
-"""
+"""An image to a registry, byte for byte: its manifest has the same digest there as here."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from minid.config import Publishing
@@ -19,7 +16,9 @@ from minid.host.registry import Progress, Pushed, Read, Registry
 from minid.host.registry_connection import Connection, Place
 from minid.host.registry_logins import find_login
 from minid.model import Image
-from minid.store.blobs import Blobs
+
+ReadRange = Callable[[Digest, int, int], bytes]
+"""`read_range(digest, offset, size)` of a blob, unverified."""
 
 
 def remote_name(prefix: str, name: str) -> RegistryName:
@@ -43,7 +42,9 @@ def open_place(
     return Place(name, find_login(name, environ), insecure, ca_file)
 
 
-def publish_names(image: Image, publishing: Publishing, blobs: Blobs) -> list[str]:
+def publish_names(
+    image: Image, publishing: Publishing, manifest: bytes, read_range: ReadRange
+) -> list[str]:
     """Push an image to the registry of the configuration under all of its names; PublishError where
     it refuses. Names that went before the refusal have moved there."""
     by_repository: dict[str, list[str]] = {}
@@ -57,23 +58,22 @@ def publish_names(image: Image, publishing: Publishing, blobs: Blobs) -> list[st
             insecure=publishing.registry_insecure,
             ca_file=publishing.registry_ca,
         )
-        push_image(image, place, tags, blobs)
+        push_image(manifest, place, tags, read_range)
     return list(image.tags)
 
 
 def push_image(
-    image: Image,
+    manifest: bytes,
     place: Place,
     tags: Sequence[str],
-    blobs: Blobs,
+    read_range: ReadRange,
     progress: Progress = lambda *_: None,
 ) -> Pushed:
     """Push an image under tags of the place's repository (without any: under its digest alone).
 
-    PublishError where the registry refuses or a blob of the store is damaged; StoreError where one
-    is missing. No tag moved then.
+    PublishError where the registry refuses, or where the bytes of a blob are not those of its
+    digest. No tag moved then.
     """
-    manifest = blobs.read(image.manifest)
     described = json.loads(manifest)
     parts = [described["config"], *described["layers"]]
     descriptors = [
@@ -86,7 +86,7 @@ def push_image(
     ]
 
     def read(digest: Digest) -> Read:
-        return lambda offset, size: blobs.read_range(digest, offset, size)
+        return lambda offset, size: read_range(digest, offset, size)
 
     with Connection(place) as connection:
         registry = Registry(connection, writes=True)

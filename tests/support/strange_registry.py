@@ -1,0 +1,151 @@
+"""A registry that misbehaves on demand, for what no real one does when asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class Strange:
+    """What it does, and what it saw. `fault` is one of the words below."""
+
+    fault: str = ""
+    host: str = ""
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    manifests: dict[str, bytes] = field(default_factory=dict)
+    upload: bytes = b""
+    seen: Counter[str] = field(default_factory=Counter)
+    authorizations: list[str] = field(default_factory=list)
+    broke: int = 0
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+
+    @property
+    def state(self) -> Strange:
+        return self.server.state
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        if status != 204:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def handle_any(self) -> None:
+        state, fault = self.state, self.state.fault
+        state.seen[self.command] += 1
+        if "Authorization" in self.headers:
+            state.authorizations.append(self.headers["Authorization"])
+        data = self.body() if fault != "reset" or self.command != "PATCH" else b""
+        if fault == "foreign realm":
+            self.answer(401, WWW_Authenticate='Bearer realm="http://127.0.0.2:9/token",service="x"')
+        elif fault == "busy" and state.seen[self.command] < 3:
+            self.answer(429, Retry_After="0")
+        elif fault == "endless":
+            self.answer(200, b"x" * (9 << 20))
+        elif fault == "elsewhere" and self.command == "POST":
+            self.answer(202, Location="http://127.0.0.2:9/upload")
+        else:
+            getattr(self, f"on_{self.command.lower()}")(data)
+
+    do_GET = do_HEAD = do_POST = do_PATCH = do_PUT = handle_any  # noqa: N815 (its names)
+
+    def on_head(self, _: bytes) -> None:
+        digest = self.path.rpartition("/")[2]
+        self.answer(200 if digest in self.state.blobs else 404)
+
+    def on_get(self, _: bytes) -> None:
+        state = self.state
+        if self.path == "/v2/":
+            self.answer(200)
+        elif "/uploads/" in self.path:
+            end = len(state.upload) - 1
+            self.answer(204, Location=self.path, Range=f"0-{max(end, 0)}")
+        elif "/manifests/" in self.path:
+            found = state.manifests.get(self.path.rpartition("/")[2])
+            if found is not None and state.fault == "other bytes":
+                found = found.replace(b"{", b"{ ", 1)
+            self.answer(200, found) if found is not None else self.answer(404)
+        else:
+            found = state.blobs.get(self.path.rpartition("/")[2], b"")
+            self.answer(200, found)
+
+    def on_post(self, _: bytes) -> None:
+        self.state.upload = b""
+        self.answer(202, Location="/v2/x/blobs/uploads/1")
+
+    def on_patch(self, data: bytes) -> None:
+        state = self.state
+        size = int(self.headers.get("Content-Length") or 0)
+        if state.fault == "reset" and state.broke < 2:
+            state.broke += 1
+            state.upload += self.rfile.read(size // 2)
+            self.close_connection = True
+            self.connection.close()
+            return
+        data = data or self.rfile.read(size)
+        start = int(re.split("[-/]", self.headers["Content-Range"])[0])
+        if start != len(state.upload):
+            self.answer(416, Location=self.path)
+            return
+        state.upload += data
+        self.answer(202, Location=self.path, Range=f"0-{len(state.upload) - 1}")
+
+    def on_put(self, data: bytes) -> None:
+        state = self.state
+        if "/manifests/" in self.path:
+            if state.fault == "refuses manifest":
+                said = {"errors": [{"code": "DENIED", "message": "no more room"}]}
+                self.answer(403, json.dumps(said).encode())
+                return
+            digest = "sha256:" + hashlib.sha256(data).hexdigest()
+            state.manifests[digest] = state.manifests[self.path.rpartition("/")[2]] = data
+            named = digest if state.fault != "other digest" else "sha256:" + "0" * 64
+            self.answer(201, Docker_Content_Digest=named)
+            return
+        digest = "sha256:" + self.path.rpartition("sha256:")[2]
+        if digest != "sha256:" + hashlib.sha256(state.upload).hexdigest():
+            self.answer(400)
+            return
+        state.blobs[digest] = state.upload
+        self.answer(201)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    state: Strange
+
+
+@contextmanager
+def strange_registry(fault: str = "") -> Iterator[Strange]:
+    """The registry at `host`, on loopback and without TLS."""
+    server = _Server(("127.0.0.1", 0), _Handler)
+    server.state = Strange(fault, f"127.0.0.1:{server.server_address[1]}")
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.state
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
