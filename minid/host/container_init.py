@@ -62,6 +62,11 @@ def serve(control: socket.socket, job: dict[str, Any]) -> None:
         if job["bench"]["join"]:
             join(control, job)
             return
+    elif "probe" in job:
+        from minid.host.probe_server import ProbeServer
+
+        server = ProbeServer
+    present = layer_folder.hold_layers([layer["id"] for layer in job["layers"]], job["cache"])
     missing = open_missing(job["layers"], job["cache"])
     shelf = find_shelf()
     if os.geteuid() == 0:
@@ -83,6 +88,8 @@ def serve(control: socket.socket, job: dict[str, Any]) -> None:
     settle_namespace(job)
     layers = [layer["id"] for layer in job["layers"]]
     layer_folder.unpack_layers(layers, missing, f"{shelf}/layers")
+    for descriptor in present:
+        os.close(descriptor)
     control.send(b'{"event": "ready"}')
     server(control, job).run()
 
