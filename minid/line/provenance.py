@@ -24,7 +24,7 @@ from minid.formats.gzip_stream import COMPRESSION
 from minid.formats.package_record import dump_package
 from minid.host.package_owners import find_owners
 from minid.model import Environment, Payload, Tree
-from minid.recipe import Recipe
+from minid.recipe import Recipe, expand
 
 _VERSION = 2
 
@@ -67,7 +67,7 @@ def release_facts(recipe: Recipe, archive: Digest) -> dict[str, object]:
     return {
         "name": recipe.name,
         "version": source.version,
-        "url": urls.get(archive, ""),
+        "url": expand(urls.get(archive, ""), source.version),
         "digest": str(archive),
         "patches": list(source.patches),
         "license": recipe.license,
