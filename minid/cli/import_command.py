@@ -18,7 +18,9 @@ from minid.formats.oci import RunConfig
 def configure_parser(parser: argparse.ArgumentParser) -> None:
     """Options of `minid import`."""
     parser.add_argument("source", metavar="DIR|TAR", help="a folder, a tar archive, or - for input")
-    parser.add_argument("name", metavar="NAME:TAG", help="the image's name")
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME:TAG", help="the image's name (default: the source's)"
+    )
     parser.add_argument("--cmd", default="", metavar="COMMAND", help="what it runs, as `minid set`")
     parser.add_argument("--entrypoint", default="", metavar="COMMAND")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
@@ -34,13 +36,13 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """0 when the image is in the store."""
     config = load_folder_config(arguments)
-    tag = reference("import", arguments.name)
+    source = Path(arguments.source)
+    tag = _name(arguments.name, source)
     run, comment = _run_config(arguments)
     from minid.line.workshop import open_guest
     from minid.workbench.loading import Arrival, load_root
     from minid.workbench.people import acting_user
 
-    source = Path(arguments.source)
     with open_guest(config, {}) as shop:
         who = acting_user(os.environ)
         origin = source.name if arguments.source != "-" else "standard input"
@@ -62,6 +64,17 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         print_loaded(loaded)
     return 0
+
+
+def _name(given: str | None, source: Path) -> str:
+    if given is not None:
+        return reference("import", given)
+    from minid.workbench.loading import name_of_file
+
+    name = name_of_file(source.resolve().name) if str(source) != "-" else ""
+    if not name:
+        raise UsageError(f"import: {source}: expected a name for it, got none", hint="NAME:TAG")
+    return name
 
 
 def _run_config(arguments: argparse.Namespace) -> tuple[RunConfig, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,19 +13,26 @@ from typing import TYPE_CHECKING, BinaryIO
 from minid.cli.folder import add_json_option, load_folder_config
 from minid.cli.image_words import reference
 from minid.cli.words import format_size, print_json, printable
-from minid.errors import UsageError
+from minid.errors import UnpackError, UsageError
 from minid.formats.image_record import parse_image
 
 if TYPE_CHECKING:
     from minid.line.workshop import Workshop
     from minid.workbench.loading import Loaded
 
+MAX_INPUT_BYTES = 64 << 30
+
 
 def configure_parser(parser: argparse.ArgumentParser) -> None:
     """Options of `minid load`."""
     parser.add_argument(
-        "file", metavar="FILE", help="an archive, or a folder with an OCI layout; - is the input"
+        "file",
+        nargs="?",
+        default="-",
+        metavar="FILE",
+        help="an archive, or a folder with an OCI layout; - is the input",
     )
+    parser.add_argument("-i", "--input", metavar="FILE", help="the same, as `docker load` has it")
     parser.add_argument(
         "--tag",
         action="append",
@@ -44,17 +50,18 @@ def execute(arguments: argparse.Namespace) -> int:
     config = load_folder_config(arguments)
     tags = tuple(reference("--tag", tag) for tag in arguments.tag)
     from minid.line.workshop import open_guest
-    from minid.workbench.loading import Arrival, load_archive, load_layout
+    from minid.workbench.loading import Arrival, load_archive, load_layout, name_of_file
     from minid.workbench.people import acting_user
 
     with open_guest(config, {}) as shop:
-        name = Path(arguments.file).name if arguments.file != "-" else "standard input"
-        who = acting_user(os.environ)
-        arrival = Arrival("load", who, name, arguments.message, tags, arguments.replace)
-        if Path(arguments.file).is_dir():
-            loaded = load_layout(shop, Path(arguments.file), arrival)
+        source = arguments.input or arguments.file
+        name = Path(source).resolve().name if source != "-" else "standard input"
+        who, own = acting_user(os.environ), name_of_file(name) if source != "-" else ""
+        arrival = Arrival("load", who, name, arguments.message, tags, arguments.replace, own)
+        if Path(source).is_dir():
+            loaded = load_layout(shop, Path(source), arrival)
         else:
-            with opened(arguments.file, shop) as file:
+            with opened(source, shop) as file:
                 loaded = load_archive(shop, file, arrival)
     if arguments.json:
         print_json({"kind": loaded.kind, "images": [loaded_json(item) for item in loaded.images]})
@@ -76,11 +83,16 @@ def opened(file: str, shop: Workshop) -> Iterator[BinaryIO]:
         with os.fdopen(descriptor, "rb") as stream:
             yield stream
         return
+    if sys.stdin.isatty():
+        raise UsageError("expected a file, or an archive on standard input, got a terminal")
     import tempfile
 
     shop.jobs_folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=shop.jobs_folder) as spooled:
-        shutil.copyfileobj(sys.stdin.buffer, spooled, 1 << 20)
+        while piece := sys.stdin.buffer.read(1 << 20):
+            spooled.write(piece)
+            if spooled.tell() > MAX_INPUT_BYTES:
+                raise UnpackError(f"standard input: expected at most {MAX_INPUT_BYTES} bytes")
         yield spooled
 
 

@@ -211,12 +211,12 @@ def parse_config(data: bytes, where: str) -> ConfigFacts:
     lines = [line for line in value.get("history") or [] if isinstance(line, dict)]
     return ConfigFacts(
         diff_ids=tuple(_parse_digest(row, where) for row in rows),
-        labels={str(key): str(item) for key, item in labels.items()}
+        labels={readable(str(key)): readable(str(item)) for key, item in labels.items()}
         if isinstance(labels, dict)
         else {},
         created=str(value.get("created") or ""),
         history=tuple(
-            (str(line.get("created_by", "")), str(line.get("comment", "")))
+            (readable(str(line.get("created_by", ""))), readable(str(line.get("comment", ""))))
             for line in lines
             if not line.get("empty_layer")
         ),
@@ -288,10 +288,15 @@ def _parse_digest(value: object, where: str) -> Digest:
     raise UnpackError(f"{where}: expected a sha256 digest, got {str(value)[:80]!r}")
 
 
+def readable(text: str) -> str:
+    """The text without halves of surrogate pairs, which JSON can hold and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _path(text: str, where: str) -> str:
     """A path of the archive, cleaned; UnpackError for one that leads out of it."""
     clean = posixpath.normpath(text)
-    if clean.startswith(("/", "..")) or "\0" in clean:
+    if clean.startswith(("/", "..")) or "\0" in clean or clean != readable(clean):
         raise UnpackError(f"{where}: expected a file of the archive, got {text[:80]!r}")
     return clean
 

@@ -18,7 +18,10 @@ from minid.formats.tar_reader import Member, TarLimits, TarReader
 from minid.formats.tree import parents, path_key, sort_entries
 from minid.model import Content, Entry, EntryKind, Tree
 
-LIMITS = TarLimits(total_bytes=20 << 30, file_bytes=8 << 30, members=1_000_000, path_bytes=4096)
+LIMITS = TarLimits(total_bytes=20 << 30, file_bytes=8 << 30, members=500_000, path_bytes=4096)
+MAX_ENTRIES = 500_000
+MAX_MEMBERS = 2_000_000  # of all layers together
+MAX_NAME_BYTES = 256 << 20
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _AUFS = ".wh..wh."  # AUFS's own notes, which mean nothing elsewhere
@@ -49,7 +52,9 @@ class LayerTree:
 
     def __init__(self) -> None:
         self._nodes: dict[str, _Node] = {}
+        self._below: dict[str, set[str]] = {}  # the paths right below a folder
         self._layers = 0
+        self._members = self._name_bytes = 0
         self.left_out = 0
         self.unpacked: list[int] = []
 
@@ -93,6 +98,7 @@ class LayerTree:
         reader = TarReader(chunks, LIMITS)
         for member in reader:
             path = _text(member.name)
+            self._count(member)
             folder, _, leaf = path.rpartition("/")
             if leaf == _OPAQUE:
                 changes.opaque.add(folder)
@@ -108,6 +114,7 @@ class LayerTree:
             elif member.kind in ("device", "fifo"):
                 changes.left_out += 1
                 changes.nodes.pop(path, None)
+                changes.gone.add(path)
             elif member.kind == "hardlink":
                 changes.nodes[path] = self._link(member, path, changes)
             else:
@@ -144,35 +151,61 @@ class LayerTree:
             )
         return _Node(replace(found.entry, image_path=path), found.file)
 
+    def _count(self, member: Member) -> None:
+        self._members += 1
+        self._name_bytes += len(member.name) + len(member.target)
+        if self._members > MAX_MEMBERS:
+            raise UnpackError(f"layers: expected at most {MAX_MEMBERS} members, got more")
+        if self._name_bytes > MAX_NAME_BYTES:
+            raise UnpackError(f"layers: expected at most {MAX_NAME_BYTES} bytes of names, got more")
+
     def _apply(self, changes: _Changes) -> None:
         """Take away what the layer takes away, then lay its entries; folders above them that no
-        layer names are made."""
-        covered = {
-            path for path, node in changes.nodes.items() if node.entry.kind != "directory"
-        } | changes.gone
-        if covered or changes.opaque:
-            self._nodes = {
-                path: node
-                for path, node in self._nodes.items()
-                if path not in changes.gone
-                and not any(
-                    folder in covered or folder in changes.opaque for folder in parents(path)
-                )
-                and not ("" in changes.opaque and path)
-            }
+        layer names are made. The work is in proportion to the changes, however many layers."""
+        for path in changes.gone:
+            self._remove(path)
+        for folder in changes.opaque:
+            self._empty(folder)
+        done = ""
         for path, node in sorted(changes.nodes.items(), key=lambda item: path_key(item[0])):
-            for folder in parents(path):
-                above = self._nodes.get(folder)
-                if above is None or above.entry.kind != "directory":
-                    if folder in changes.nodes:
-                        raise UnpackError(
-                            f"layer: {show_name(path_key(path))}: expected a folder above it, "
-                            f"got a {changes.nodes[folder].entry.kind}"
-                        )
-                    made = Entry(folder, "directory", 0o755, node.entry.mtime)
-                    self._nodes[folder] = _Node(made)
+            folder = path.rpartition("/")[0]
+            if folder != done:
+                self._make_folders(path, node.entry.mtime, changes)
+                done = folder
+            if node.entry.kind != "directory":
+                self._empty(path)
             if path:
-                self._nodes[path] = node
+                self._put(path, node)
+
+    def _make_folders(self, path: str, mtime: int, changes: _Changes) -> None:
+        for folder in parents(path):
+            above = self._nodes.get(folder)
+            if above is None or above.entry.kind != "directory":
+                if folder in changes.nodes:
+                    raise UnpackError(
+                        f"layer: {show_name(path_key(path))}: expected a folder above it, "
+                        f"got a {changes.nodes[folder].entry.kind}"
+                    )
+                self._put(folder, _Node(Entry(folder, "directory", 0o755, mtime)))
+
+    def _put(self, path: str, node: _Node) -> None:
+        self._nodes[path] = node
+        self._below.setdefault(path.rpartition("/")[0], set()).add(path)
+        if len(self._nodes) > MAX_ENTRIES:
+            raise UnpackError(f"layers: expected at most {MAX_ENTRIES} files and folders, got more")
+
+    def _remove(self, path: str) -> None:
+        if self._nodes.pop(path, None) is not None:
+            self._below[path.rpartition("/")[0]].discard(path)
+            self._empty(path)
+
+    def _empty(self, folder: str) -> None:
+        """Take away all below a folder."""
+        waiting = [folder]
+        while waiting:
+            for path in self._below.pop(waiting.pop(), ()):
+                del self._nodes[path]
+                waiting.append(path)
 
 
 def _text(raw: bytes) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,13 @@ from minid.formats.image_archive import MAX_SMALL_BYTES
 from minid.formats.layer_tree import LIMITS
 from minid.formats.tar_fields import show_name
 from minid.formats.tar_reader import TarLimits, TarReader
+from minid.host.beneath import open_beneath
 
-_PIECE = 1 << 20
+PIECE = 1 << 20
 # Of an archive of images each file is one of a few hundred layers, or small.
 ARCHIVE = TarLimits(total_bytes=64 << 30, file_bytes=20 << 30, members=20_000, path_bytes=4096)
-_MARKS = ("manifest.json", "oci-layout")
+# The last is of Docker before 1.10: alone it is no image that can be read, and no root either.
+_MARKS = ("manifest.json", "oci-layout", "repositories")
 _LOOKED_AT = 100_000
 _MAX_LINKS = 8
 
@@ -88,9 +91,7 @@ class Spool:
 
     def iterate(self, path: str) -> Iterator[bytes]:
         """A file's bytes in pieces; UnpackError where it is missing."""
-        with self._find(path).path.open("rb") as file:
-            while piece := file.read(_PIECE):
-                yield piece
+        yield from iterate_file(self._find(path).path)
 
     def _find(self, path: str) -> _Spooled:
         found = self._files.get(self._resolve(path))
@@ -108,14 +109,18 @@ class Spool:
 
 
 class LayoutFolder:
-    """The files of an OCI layout that lies in a folder; links are not followed."""
+    """The files of an OCI layout that lies in a folder; no link in it is followed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def has(self, path: str) -> bool:
         """As `Source`."""
-        return not (self._folder / path).is_symlink() and (self._folder / path).is_file()
+        try:
+            with self._open(path):
+                return True
+        except UnpackError:
+            return False
 
     def read(self, path: str) -> bytes:
         """As `Source`."""
@@ -128,13 +133,31 @@ class LayoutFolder:
 
     def iterate(self, path: str) -> Iterator[bytes]:
         """As `Source`."""
+        with self._open(path) as file:
+            while piece := file.read(PIECE):
+                yield piece
+
+    def _open(self, path: str) -> BinaryIO:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        root = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            descriptor = os.open(self._folder / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            descriptor = open_beneath(root, os.fsencode(path), flags)
         except OSError as error:
             raise UnpackError(f"{path}: expected a file, got {error.strerror}") from None
-        with os.fdopen(descriptor, "rb") as file:
-            while piece := file.read(_PIECE):
-                yield piece
+        finally:
+            os.close(root)
+        file = os.fdopen(descriptor, "rb")
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            file.close()
+            raise UnpackError(f"{path}: expected a file, got something else")
+        return file
+
+
+def iterate_file(path: Path) -> Iterator[bytes]:
+    """A file's bytes in pieces."""
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            yield piece
 
 
 def open_tar(file: BinaryIO) -> Iterator[bytes]:
