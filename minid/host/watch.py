@@ -45,8 +45,9 @@ def measure_disk(folders: Sequence[Path], stop_at_inodes: int) -> DiskUsage:
                 for entry in found:
                     status = entry.stat(follow_symlinks=False)
                     inodes += 1
-                    size += status.st_blocks * 512 // (status.st_nlink if entry.is_file() else 1)
-                    largest = max(largest, status.st_size if entry.is_file() else 0)
+                    regular = stat.S_ISREG(status.st_mode)  # `is_file` would follow links
+                    size += status.st_blocks * 512 // (status.st_nlink if regular else 1)
+                    largest = max(largest, status.st_size if regular else 0)
                     if stat.S_ISDIR(status.st_mode):
                         pending.append(entry.path)
         except FileNotFoundError:

@@ -180,3 +180,9 @@ def test_a_process_may_have_any_name():
     ticks = os.sysconf("SC_CLK_TCK")
     assert (row.parent, row.cpu_s) == (7, 200 / ticks)
     assert row.resident_bytes == 3 * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_link_to_itself_is_one_inode(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    used = measure_disk([tmp_path], 1000)
+    assert (used.inodes, used.deep) == (1, False)
