@@ -68,12 +68,23 @@ def remove_unfinished(folder: Path) -> None:
 
     The caller must not be writing there itself.
     """
-    if not folder.is_dir():
-        return
-    for path in folder.glob(f"{_UNFINISHED}*"):
-        pid = path.name.removeprefix(_UNFINISHED).partition("-")[0]
-        if pid == str(os.getpid()) or not Path("/proc", pid).exists():
+    for path in unfinished_files(folder):
+        if _writer(path) == str(os.getpid()) or is_abandoned(path):
             path.unlink(missing_ok=True)
+
+
+def unfinished_files(folder: Path) -> list[Path]:
+    """What `write_file` has not given its name yet in `folder`, or never will."""
+    return sorted(folder.glob(f"{_UNFINISHED}*")) if folder.is_dir() else []
+
+
+def is_abandoned(unfinished: Path) -> bool:
+    """Whether the process that wrote an unfinished file is gone."""
+    return not Path("/proc", _writer(unfinished)).exists()
+
+
+def _writer(unfinished: Path) -> str:
+    return unfinished.name.removeprefix(_UNFINISHED).partition("-")[0]
 
 
 def remove_tree(folder: Path) -> None:

@@ -50,6 +50,23 @@ def unpack_layers(diff_ids: list[str], tars: dict[str, int], cache: str) -> None
                 raise HostError(f"layer {diff_id[:12]}: removed just now", hint="again") from None
 
 
+def hold_layers(diff_ids: list[str], cache: str) -> list[int]:
+    """Descriptors that keep those layers in the cache that are there now, while they are open."""
+    held = []
+    for diff_id in diff_ids:
+        try:
+            folder = os.open(f"{cache}/{diff_id}", _FOLDER)
+        except OSError:  # not there, or nobody's who may hold it
+            continue
+        fcntl.flock(folder, fcntl.LOCK_SH)
+        # Whoever removed it had it locked until just now.
+        if os.path.isdir(f"{cache}/{diff_id}"):
+            held.append(folder)
+        else:
+            os.close(folder)
+    return held
+
+
 def list_layers(cache: str) -> list[str]:
     """The diff IDs of the layers in the cache."""
     return sorted(name for name in os.listdir(cache) if not name.startswith("."))

@@ -81,16 +81,16 @@ def find_dead(database: Database, blobs: Blobs, reached: Reached, before: float)
             if key not in reached.results
         ),
         tuple(int(str(run)) for (run,) in runs if run not in reached.runs),
-        tuple(_dead_blobs(blobs, reached)),
+        tuple(_dead_blobs(blobs, reached.blobs)),
     )
 
 
-def _dead_blobs(blobs: Blobs, reached: Reached) -> Iterator[tuple[Digest, int]]:
+def _dead_blobs(blobs: Blobs, kept: Collection[Digest]) -> Iterator[tuple[Digest, int]]:
     """Files that are not blobs are `verify`'s to tell of."""
     with os.scandir(blobs.folder) as entries:
         for entry in entries:
             digest = _blob_name(entry)
-            if digest is not None and digest not in reached.blobs:
+            if digest is not None and digest not in kept:
                 try:
                     yield digest, entry.stat(follow_symlinks=False).st_size
                 except FileNotFoundError:
@@ -180,7 +180,7 @@ def sweep_blobs(database: Database, blobs: Blobs, leases: Path, look: Look) -> S
     while waiting:
         batch, waiting = waiting[:_BATCH], waiting[_BATCH:]
         for _ in range(_TRIES):
-            dead = [item for item in batch if item[0] not in reached.blobs]
+            dead = [item for item in batch if item[0] not in reached]
             gone = _set_aside(database, blobs, leases, dead, version)
             if gone is not None:
                 break
@@ -201,14 +201,23 @@ def sweep_blobs(database: Database, blobs: Blobs, leases: Path, look: Look) -> S
     return swept
 
 
-def _look(database: Database, look: Look) -> tuple[Reached, int]:
+def _look(database: Database, look: Look) -> tuple[frozenset[Digest], int]:
+    """The blobs that are reached or that any row names at all, and the records' version then: a
+    dead row of a run that was killed just now takes its blobs along the next time."""
     for _ in range(_TRIES):
         before = database.version()
-        found = look()
+        found = look().blobs | _named_blobs(database)
         if before == database.version() != -1:
             return found, before
         time.sleep(_PAUSE_S)
     raise _busy(database)
+
+
+def _named_blobs(database: Database) -> frozenset[Digest]:
+    rows = database.query("SELECT output FROM results")
+    rows += database.query("SELECT detail FROM images")
+    parsed = (parse_row(str(text)) for (text,) in rows)
+    return frozenset(digest for row in parsed if row is not None for digest in blobs_of(row))
 
 
 def _set_aside(

@@ -155,14 +155,19 @@ def _edited_from(database: Database, kept: set[str], images: _Images) -> set[str
 
 
 def _keep_runs(database: Database, images: Iterable[str], retention: Retention) -> set[int]:
-    """The runs whose results stay: that are open, that made these images, and each recipe's last
-    good one and last of all."""
+    """The runs whose results stay: that are open, that made these images or moved a tag last, and
+    each recipe's last good one and last of all."""
     runs = {_number(row) for row in database.query(f"SELECT id FROM runs WHERE {_OPEN}")}  # noqa: S608
     wanted = set(images)
     made = database.query("SELECT id, manifest FROM runs WHERE manifest <> '' AND status = 'ok'")
     runs |= {int(str(run)) for run, manifest in made if manifest in wanted}
     last = database.query("SELECT run, recipe FROM inputs")
     last += database.query("SELECT max(id), recipe FROM runs GROUP BY recipe")
+    moved = database.query(
+        "SELECT max(publications.id), run FROM publications JOIN tags USING (name)"
+        " WHERE target = 'store' AND run IS NOT NULL GROUP BY name"
+    )
+    runs |= {int(str(run)) for _, run in moved}  # they bear witness to the tags
     known = retention.known
     tagged = {_text(row) for row in database.query("SELECT DISTINCT recipe FROM images")}
     runs |= {

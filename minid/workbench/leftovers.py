@@ -13,6 +13,7 @@ from pathlib import Path
 from minid.config import Config
 from minid.errors import RecipeError
 from minid.host.environment import environment_token, remove_environment, request_key
+from minid.host.files import remove_unfinished
 from minid.line.planning import environment_packages
 from minid.line.workshop import Workshop, clear_part, recover
 from minid.recipe import Recipe
@@ -42,6 +43,7 @@ def clear_dead(shop: Workshop) -> int:
     dead = places - living_leases(config.paths.leases).keys()
     for name in dead:
         clear_part(config, name)
+    remove_unfinished(config.paths.store)
     return len(dead)
 
 

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from minid.formats.digest import Digest
+from minid.host.files import unfinished_files
 from minid.store.blobs import named_blob
 from minid.store.reach import blobs_of, parse_row
 from minid.workbench.proof import Case, Finding
 
 QUARANTINE = "quarantine"
 _KNOWN = {"oci-layout", "index.json", "blobs", "tmp", QUARANTINE}
-_UNFINISHED = ".minid-new-"
 _MODE = 0o444
 _LINK_S = 0.3
 _CHUNK = 1 << 20
@@ -173,15 +173,11 @@ def prove_files(case: Case) -> Iterator[Finding]:
 
 
 def unknown_files(root: Path) -> list[Path]:
-    """What lies in a store and is not minid's. Temporary files are looked at by `quiescence`."""
-    found = [path for path in root.iterdir() if path.name not in _KNOWN and not _passing(path)]
+    """What lies in a store and is not minid's. What processes that are gone left is told by
+    `quiescence`."""
+    passing = set(unfinished_files(root))
+    found = [path for path in root.iterdir() if path.name not in _KNOWN and path not in passing]
     blobs = root / "blobs"
     found += [path for path in blobs.iterdir() if path.name != "sha256"]
     found += [path for path in (blobs / "sha256").iterdir() if named_blob(path.name) is None]
     return sorted(found)
-
-
-def _passing(path: Path) -> bool:
-    """Whether a file is about to get its name by a process that lives."""
-    pid = path.name.removeprefix(_UNFINISHED).partition("-")[0]
-    return path.name.startswith(_UNFINISHED) and pid.isdigit() and Path("/proc", pid).exists()

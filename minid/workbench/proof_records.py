@@ -11,6 +11,7 @@ from pathlib import Path
 
 from minid.errors import StoreError
 from minid.formats.digest import Digest
+from minid.host.files import is_abandoned, unfinished_files
 from minid.store.lease import dead_leases, living_leases
 from minid.store.lock import lock_holder
 from minid.store.reach import Retention, blobs_of, find_reached
@@ -114,6 +115,9 @@ def prove_quiescence(case: Case) -> Iterator[Finding]:
         if not owned and os.path.lexists(path):
             where = str(path.relative_to(paths.state))
             yield Finding("quiescence", where, "expected a process that works there, got none")
+    for path in unfinished_files(paths.store):
+        if is_abandoned(path):
+            yield Finding("quiescence", f"store/{path.name}", "expected a process that writes it")
     for name in _dead_for_long(paths.leases):
         yield Finding("quiescence", f"leases/{name}", "expected a process that holds it, got none")
     for mount in _mounts(paths.state):
