@@ -24,6 +24,7 @@ COMMANDS = {
     "events": "show what happened, or follow what happens",
     "explain": "say which inputs of a recipe changed, and what that redoes",
     "fetch": "fetch the archives of recipes into the store",
+    "files": "show the files of an image, their sizes and where they are from",
     "gc": "remove what nothing stands on any more",
     "history": "show an image's layers and edits, as docker history does",
     "import": "take a root file system in as an image of one layer",
