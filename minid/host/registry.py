@@ -10,15 +10,18 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from minid.errors import PublishError
 from minid.formats.digest import Digest
 from minid.formats.image_archive import INDEXES, MANIFESTS
 from minid.formats.oci import Descriptor
-from minid.host.registry_connection import ATTEMPTS, Answer, BrokenError, Connection, RefusedError
+from minid.host.registry_connection import ATTEMPTS, Connection, RefusedError
+from minid.host.registry_wire import Answer, BrokenError
 
 PIECE_BYTES = 8 << 20
+_MAX_PIECE_BYTES = 64 << 20
+_MAX_BROKEN = 100
 Read = Callable[[int, int], bytes]
 """`read(offset, size)` of a blob."""
 Progress = Callable[[str, int, int], object]
@@ -64,15 +67,20 @@ class Registry:
         read: Callable[[Digest], Read],
         tags: Sequence[str],
         progress: Progress = lambda *_: None,
+        *,
+        beside: Sequence[str] = (),
     ) -> Pushed:
         """Send what is missing of an image, then its manifest under each tag, and read that back.
 
-        PublishError where the registry refuses, answers another digest, or a blob's bytes are not
-        those of its name; no tag points at anything incomplete then.
+        What repositories `beside` this one may have is mounted from there instead. PublishError
+        where the registry refuses, answers another digest, or a blob's bytes are not those of its
+        name; no tag points at anything incomplete then.
         """
         sent = 0
         for descriptor in blobs:
-            if not self.has_blob(descriptor.digest):
+            if self.has_blob(descriptor.digest) or self._mount(descriptor.digest, beside):
+                progress(str(descriptor.digest), descriptor.size, descriptor.size)
+            else:
                 self._send_blob(descriptor, read(descriptor.digest), progress)
                 sent += 1
         digest = Digest.of(manifest)
@@ -88,6 +96,27 @@ class Registry:
         answer = self._ask("HEAD", f"{self._path}/blobs/{digest}", (200, 404, 307, 302), "blob")
         return answer.status != 404
 
+    def _mount(self, digest: Digest, beside: Sequence[str]) -> bool:
+        """Whether the registry took a blob from another of its repositories."""
+        for source in beside:
+            query = urlencode({"mount": str(digest), "from": source})
+            try:
+                # 202 is an upload that nobody goes on with: the registry forgets those.
+                answer = self._connection.ask(
+                    "POST",
+                    f"{self._path}/blobs/uploads/?{query}",
+                    (201, 202),
+                    what=f"blob {digest.short}",
+                    scope=f"{self._scope} repository:{source}:pull",
+                )
+            except RefusedError as error:
+                if error.retryable:
+                    raise
+                continue
+            if answer.status == 201 and self.has_blob(digest):
+                return True
+        return False
+
     def _put_manifest(self, data: bytes, media_type: str, tag: str, digest: Digest) -> None:
         headers = {"Content-Type": media_type}
         answer = self._ask(
@@ -98,11 +127,12 @@ class Registry:
             headers=headers,
             body=data,
         )
+        self._expect_named(answer, digest)
+
+    def _expect_named(self, answer: Answer, digest: Digest) -> None:
         named = answer.header("docker-content-digest")
         if named and named != str(digest):
-            raise PublishError(
-                f"{self._name}: expected manifest {digest}, got {named[:80]!r} for it"
-            )
+            raise PublishError(f"{self._name}: expected {digest}, got {named[:80]!r} for it")
 
     def _send_blob(self, descriptor: Descriptor, read: Read, progress: Progress) -> None:
         for attempt in range(ATTEMPTS):
@@ -117,30 +147,23 @@ class Registry:
 
     def _upload(self, descriptor: Descriptor, read: Read, progress: Progress) -> None:
         what = f"blob {descriptor.digest.short}"
-        answer = self._ask("POST", f"{self._path}/blobs/uploads/", (202,), what)
-        location = answer.header("location")
-        running, hashed, offset, broken = hashlib.sha256(), 0, 0, 0
+        location, least = self._begin(what)
+        running, hashed, offset, broken, in_a_row = hashlib.sha256(), 0, 0, 0, 0
         while offset < descriptor.size:
-            piece = read(offset, min(PIECE_BYTES, descriptor.size - offset))
+            piece = read(offset, min(max(PIECE_BYTES, least), descriptor.size - offset))
             if not piece:
                 raise PublishError(f"{what}: expected {descriptor.size} bytes, got {offset}")
             if offset == hashed:
                 running.update(piece)
                 hashed += len(piece)
-            headers = {
-                "Content-Type": "application/octet-stream",
-                "Content-Range": f"{offset}-{offset + len(piece) - 1}",
-            }
             try:
-                answer = self._ask(
-                    "PATCH", location, (202,), what, headers=headers, body=piece, again=False
-                )
-                location = answer.header("location") or location
-                offset += len(piece)
+                location = self._send_piece(location, offset, piece, what)
+                offset, in_a_row = offset + len(piece), 0
             except (BrokenError, RefusedError) as error:
-                broken += 1
-                if broken == ATTEMPTS or (isinstance(error, RefusedError) and not error.retryable):
+                broken, in_a_row = broken + 1, in_a_row + 1
+                if in_a_row == ATTEMPTS or broken == _MAX_BROKEN:
                     raise
+                self._connection.wait(error, in_a_row - 1)
                 location, offset = self._where(location, what)
                 offset = min(offset, hashed)
             progress(str(descriptor.digest), offset, descriptor.size)
@@ -149,23 +172,46 @@ class Registry:
                 f"store: expected blob {descriptor.digest}, got other bytes",
                 hint="`minid verify --contents --repair`",
             )
+        self._finish(location, descriptor.digest, what)
+
+    def _begin(self, what: str) -> tuple[str, int]:
+        """Where an upload goes to, and how long its pieces must be at least."""
+        answer = self._ask("POST", f"{self._path}/blobs/uploads/", (202,), what)
+        found = re.fullmatch(r"\d{1,12}", answer.header("oci-chunk-min-length"), re.ASCII)
+        return answer.header("location"), min(int(found[0]), _MAX_PIECE_BYTES) if found else 0
+
+    def _send_piece(self, location: str, offset: int, piece: bytes, what: str) -> str:
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Range": f"{offset}-{offset + len(piece) - 1}",
+        }
+        answer = self._ask(
+            "PATCH", location, (202,), what, headers=headers, body=piece, again=False
+        )
+        return answer.header("location") or location
+
+    def _finish(self, location: str, digest: Digest, what: str) -> None:
+        """End an upload; where the answer is lost, the registry is asked what it has."""
         parts = urlsplit(location)
-        query = f"{parts.query}&digest={descriptor.digest}".lstrip("&")
-        done = self._ask("PUT", urlunsplit(parts._replace(query=query)), (201,), what, body=b"")
-        named = done.header("docker-content-digest")
-        if named and named != str(descriptor.digest):
-            raise PublishError(
-                f"{self._name}: expected {descriptor.digest}, got {named[:80]!r} for it"
-            )
+        query = f"{parts.query}&digest={digest}".lstrip("&")
+        url = urlunsplit(parts._replace(query=query))
+        try:
+            answer = self._ask("PUT", url, (201,), what, body=b"", again=False)
+        except (BrokenError, RefusedError) as error:
+            self._connection.wait(error, 0)
+            if self.has_blob(digest):
+                return
+            answer = self._ask("PUT", url, (201,), what, body=b"")
+        self._expect_named(answer, digest)
 
     def _where(self, location: str, what: str) -> tuple[str, int]:
         """Where an upload goes on, and how many bytes of it the registry has."""
         answer = self._ask("GET", location, (204,), what)
-        found = re.fullmatch(r"(?:bytes=)?0-(\d+)", answer.header("range"))
+        found = re.fullmatch(r"(?:bytes=)?0-(\d{1,15})", answer.header("range"), re.ASCII)
         # `0-0` is what some say of nothing at all: a byte sent twice is refused, so begin anew.
         end = int(found[1]) + 1 if found and int(found[1]) else 0
         if not end:
-            answer = self._ask("POST", f"{self._path}/blobs/uploads/", (202,), what)
+            return self._begin(what)[0], 0
         return answer.header("location") or location, end
 
     # pulling
@@ -191,13 +237,14 @@ class Registry:
     def blob(
         self, digest: Digest, size: int, progress: Progress = lambda *_: None
     ) -> Iterator[bytes]:
-        """A blob's bytes, which the caller hashes; begun again where the connection breaks.
+        """A blob's bytes, which the caller hashes; gone on with where the connection breaks.
         PublishError where there are more than `size`."""
         got = broken = 0
         while True:
             try:
                 with self._connection.stream(
                     f"{self._path}/blobs/{digest}",
+                    size,
                     what=f"blob {digest.short}",
                     scope=self._scope,
                     start=got,
@@ -211,7 +258,8 @@ class Registry:
                 if got == size:
                     return
                 raise BrokenError(f"blob {digest}: expected {size} bytes, got {got}")
-            except BrokenError:
+            except (BrokenError, RefusedError) as error:
                 broken += 1
                 if broken == ATTEMPTS:
                     raise
+                self._connection.wait(error, broken - 1)

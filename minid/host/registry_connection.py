@@ -9,28 +9,22 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urljoin
 
 from minid.errors import PublishError
 from minid.formats.registry_login import Challenge, Login, parse_challenge
 from minid.formats.registry_name import RegistryName
-
-if TYPE_CHECKING:
-    import urllib3
+from minid.host.registry_wire import Answer, BrokenError, Wire, origin
 
 ATTEMPTS = 5
-CONNECT_S, READ_S = 10.0, 60.0
 MAX_PAUSE_S = 30.0
-MAX_SMALL_BYTES = 8 << 20
+_MAX_REDIRECTS = 5
 _AGAIN = {408, 425, 429, 500, 502, 503, 504}
-_LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
-_CERTS_D = (Path("/etc/docker/certs.d"), Path("/etc/containers/certs.d"))
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +37,6 @@ class Place:
     ca_file: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a registry said. `body` is empty where the caller takes it by pieces."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = b""
-
-    def header(self, name: str) -> str:
-        """A header's value, or empty."""
-        return next((v for k, v in self.headers.items() if k.lower() == name.lower()), "")
-
-
 class RefusedError(PublishError):
     """A registry answered with a status that is none of those expected."""
 
@@ -65,10 +46,7 @@ class RefusedError(PublishError):
         super().__init__(f"{where}: got status {answer.status}{said}", hint=hint)
         self.status = answer.status
         self.retryable = answer.status in _AGAIN
-
-
-class BrokenError(PublishError):
-    """The connection broke before the answer was whole."""
+        self.retry_after = _retry_after(answer)
 
 
 class Connection:
@@ -77,33 +55,32 @@ class Connection:
     def __init__(self, place: Place, *, pause: Callable[[float], object] = time.sleep) -> None:
         self.place = place
         self._pause = pause
-        self._pools: dict[str, urllib3.HTTPConnectionPool] = {}
+        self._wire = Wire(str(place.name), place.name.host, place.ca_file)
         self._authorization = ""
-        host = place.name.host
-        bare = host if host.startswith("[") else host.partition(":")[0]
-        self._local = bare in _LOOPBACK
-        self.base = f"https://{host}"
-        if self._local or place.insecure:
-            self.base = self._find_scheme(host)
+        self.base = self._find_base(place.name.host)
+        self._origin = origin(self.base)
 
     def __enter__(self) -> Connection:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pool in self._pools.values():
-            pool.close()
+        self._wire.close()
 
-    def _find_scheme(self, host: str) -> str:
-        """https where it is spoken, else http: asked once, without anything secret."""
+    def _find_base(self, host: str) -> str:
+        """https; of a registry that may do without http where it is not spoken, which is asked
+        once, without anything secret."""
         try:
-            self._send("GET", f"https://{host}/v2/", {}, None).release_conn()
-        except BrokenError as error:
-            if (
-                isinstance(error.__cause__, Exception)
-                and "certificate" in str(error.__cause__).lower()
-            ):
-                raise
-            return f"http://{host}"
+            _, name, _ = origin(f"https://{host}")
+        except ValueError as error:
+            raise PublishError(f"{self.place.name}: expected a registry, got: {error}") from error
+        self._local = name in _LOOPBACK
+        if self._local or self.place.insecure:
+            try:
+                self._wire.ask("GET", f"https://{host}/v2/", _dressed({}), None)
+            except BrokenError as error:
+                if error.untrusted:
+                    raise
+                return f"http://{host}"
         return f"https://{host}"
 
     def ask(
@@ -120,8 +97,9 @@ class Connection:
     ) -> Answer:
         """One request, made again where that can help, with a login where one is asked for.
 
-        `url` may be a path of the registry. RefusedError for other statuses, BrokenError where the
-        connection breaks; `again` False leaves the second attempt to the caller.
+        `url` may be a path of the registry; `scope` has what a token is to grant, several with
+        spaces between. RefusedError for other statuses, BrokenError where the connection breaks;
+        `again` False leaves the second attempt to the caller.
         """
         attempts = ATTEMPTS if again else 1
         for attempt in range(attempts):
@@ -129,82 +107,79 @@ class Connection:
                 answer = self._ask_once(method, url, headers or {}, body, scope)
                 if answer.status in expected:
                     return answer
-                error: PublishError = RefusedError(f"{self.place.name}: {what}", answer)
-                wait = _retry_after(answer)
-                if not error.retryable:
-                    raise error
-            except BrokenError as broken:
-                error, wait = broken, 0.0
-            if attempt + 1 == attempts:
-                raise error
-            self._pause(max(wait, min(MAX_PAUSE_S, 0.5 * 2**attempt) * (0.5 + random.random() / 2)))  # noqa: S311
+                raise RefusedError(f"{self.place.name}: {what}", answer)
+            except (BrokenError, RefusedError) as error:
+                if attempt + 1 == attempts:
+                    raise
+                self.wait(error, attempt)
         raise AssertionError
+
+    def wait(self, error: BrokenError | RefusedError, attempt: int) -> None:
+        """Wait after an attempt (the first is 0): longer each time, at least as long as the
+        registry asks for, and not as long as everybody else. Where another attempt cannot help,
+        the error is raised."""
+        if isinstance(error, RefusedError) and not error.retryable:
+            raise error
+        if isinstance(error, BrokenError) and error.untrusted:
+            raise error
+        back_off = min(MAX_PAUSE_S, 0.5 * 2**attempt) * (0.5 + random.random() / 2)  # noqa: S311
+        asked = error.retry_after if isinstance(error, RefusedError) else 0.0
+        self._pause(max(asked, back_off))
 
     def _ask_once(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, scope: str
     ) -> Answer:
-        answer = self._read(
-            self._send(method, self._absolute(url), self._dressed(url, headers), body)
-        )
-        if answer.status != 401 or not self._is_own(url):
+        target = self._absolute(url)
+        answer = self._wire.ask(method, target, self._dressed(target, headers), body)
+        if answer.status != 401 or not self._is_own(target):
             return answer
         self._authorize(answer, scope)
-        return self._read(
-            self._send(method, self._absolute(url), self._dressed(url, headers), body)
-        )
+        return self._wire.ask(method, target, self._dressed(target, headers), body)
 
     @contextlib.contextmanager
     def stream(
-        self, path: str, *, what: str, scope: str, start: int = 0
+        self, path: str, size: int, *, what: str, scope: str, start: int = 0
     ) -> Iterator[Iterator[bytes]]:
-        """The body of a GET by pieces, from byte `start` on. Redirects are followed, to https alone
-        unless the registry itself is reached otherwise, and without credentials."""
+        """The body of a GET, of `size` bytes, by pieces from byte `start` on. Redirects are
+        followed, to https alone or within the registry, and without credentials elsewhere."""
         url = self._absolute(path)
         headers = {"Range": f"bytes={start}-"} if start else {}
-        for _ in range(6):
-            response = self._send("GET", url, self._dressed(url, headers), None)
-            if response.status == 401 and self._is_own(url):
-                self._authorize(self._read(response), scope)
-                response = self._send("GET", url, self._dressed(url, headers), None)
-            if response.status in (301, 302, 303, 307, 308):
-                target = urljoin(url, response.headers.get("Location", ""))
-                response.release_conn()
-                url = self._allowed(target)
-                continue
-            if response.status not in ((206,) if start else (200,)):
-                raise RefusedError(f"{self.place.name}: {what}", self._read(response))
-            try:
-                yield self._pieces(response)
-            finally:
-                response.close()
-            return
-        raise PublishError(f"{self.place.name}: {what}: expected a few redirects at most, got more")
+        refused = 0
+        for _ in range(_MAX_REDIRECTS + 2):
+            with self._wire.stream(url, self._dressed(url, headers), size) as (answer, pieces):
+                if answer.status == 206 and start:
+                    yield pieces
+                    return
+                if answer.status == 200:  # all of it, whatever was asked for
+                    yield _skip(pieces, start)
+                    return
+            if answer.status in (301, 302, 303, 307, 308):
+                url = self._absolute(answer.header("location"), url)
+            elif answer.status == 401 and self._is_own(url) and not refused:
+                self._authorize(answer, scope)
+                refused += 1
+            else:
+                raise RefusedError(f"{self.place.name}: {what}", answer)
+        raise PublishError(f"{self.place.name}: {what}: expected few redirects, got more")
 
-    def _pieces(self, response: Any) -> Iterator[bytes]:  # noqa: ANN401 (urllib3's response)
-        import urllib3
-
-        try:
-            yield from response.stream(1 << 18, decode_content=False)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise BrokenError(f"{self.place.name}: the connection broke: {error}") from error
-
-    def _allowed(self, url: str) -> str:
+    def _absolute(self, url: str, start: str = "") -> str:
         """Where a registry may send us: over https, or within itself."""
-        parts = urlsplit(url)
-        if parts.scheme == "https" or url.startswith(f"{self.base}/"):
-            return url
+        try:
+            found = urljoin(start or self.base, url)
+            asked = origin(found)
+        except ValueError as error:
+            raise PublishError(f"{self.place.name}: expected a URL, got {url[:80]!r}") from error
+        if asked[0] == "https" or asked == self._origin:
+            return found
         raise PublishError(
-            f"{self.place.name}: expected to stay on https, got sent to {parts.scheme}://{parts.netloc}"
+            f"{self.place.name}: expected to stay on https, got sent to {asked[0]}://{asked[1]}"
         )
 
-    def _absolute(self, url: str) -> str:
-        return self._allowed(urljoin(self.base, url))
-
     def _is_own(self, url: str) -> bool:
-        return self._absolute(url).startswith(f"{self.base}/")
+        return origin(url) == self._origin
 
     def _dressed(self, url: str, headers: Mapping[str, str]) -> dict[str, str]:
-        own = {"User-Agent": "minid", **headers}
+        own = _dressed(headers)
         if self._authorization and self._is_own(url):
             own["Authorization"] = self._authorization
         return own
@@ -215,7 +190,7 @@ class Connection:
         if challenge is None:
             raise RefusedError(f"{self.place.name}: login", answer)
         if challenge.scheme == "basic":
-            if login is None or self._authorization:
+            if login is None or not login.user or self._authorization:
                 raise RefusedError(f"{self.place.name}: login", answer)
             self._expect_secret_way(self.base)
             self._authorization = login.basic()
@@ -226,9 +201,8 @@ class Connection:
         """A token of the realm (Docker Registry v2 authentication, token specification)."""
         realm = challenge.parameters.get("realm", "")
         service = challenge.parameters.get("service", "")
+        self._expect_secret_way(realm)
         login = self.place.login
-        if login is not None or not realm.startswith("https://"):
-            self._expect_secret_way(realm)
         if login is not None and login.identity:
             fields = {
                 "grant_type": "refresh_token",
@@ -237,16 +211,18 @@ class Connection:
                 "client_id": "minid",
                 "scope": scope,
             }
-            headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            answer = self._read(self._send("POST", realm, headers, urlencode(fields).encode()))
+            headers = _dressed({"Content-Type": "application/x-www-form-urlencoded"})
+            answer = self._wire.ask("POST", realm, headers, urlencode(fields).encode())
         else:
-            query = urlencode({"service": service, "scope": scope} if service else {"scope": scope})
-            own = {"Authorization": login.basic()} if login else {}
+            wanted = [("service", service)] if service else []
+            wanted += [("scope", one) for one in scope.split()]
+            own = _dressed({"Authorization": login.basic()} if login else {})
             sign = "&" if "?" in realm else "?"
-            answer = self._read(self._send("GET", f"{realm}{sign}{query}", own, None))
+            answer = self._wire.ask("GET", f"{realm}{sign}{urlencode(wanted)}", own, None)
         if answer.status != 200:
+            # Without the realm's own words: what it was sent may be in them.
             raise RefusedError(f"{self.place.name}: login", Answer(answer.status, {}))
-        with contextlib.suppress(ValueError, AttributeError):
+        with contextlib.suppress(ValueError, AttributeError, RecursionError):
             value = json.loads(answer.body)
             token = value.get("token") or value.get("access_token")
             if isinstance(token, str) and token.isascii() and token.isprintable():
@@ -255,106 +231,41 @@ class Connection:
 
     def _expect_secret_way(self, url: str) -> None:
         """A password goes over https, to this machine, or where the operator said that http is to
-        be taken, to that registry alone."""
-        parts = urlsplit(url)
-        local = (parts.hostname or "") in ("localhost", "127.0.0.1", "::1")
-        own = self.place.insecure and url.startswith(self.base)
-        if parts.scheme == "https" or (parts.scheme == "http" and ((local and self._local) or own)):
+        be taken, to that registry alone; a token is asked for in the same ways."""
+        try:
+            asked = origin(url)
+        except ValueError:
+            asked = ("", "", 0)
+        local = self._local and asked[1] in _LOOPBACK
+        own = self.place.insecure and asked == origin(self.base)
+        if asked[0] == "https" or (asked[0] == "http" and (local or own)):
             return
         raise PublishError(
             f"{self.place.name}: login: expected to be asked over https, "
-            f"got {parts.scheme}://{parts.netloc}"
+            f"got {asked[0] or 'something'}://{asked[1][:100]}"
         )
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Any:  # noqa: ANN401
-        import urllib3
 
-        parts = urlsplit(url)
-        path = parts.path + (f"?{parts.query}" if parts.query else "")
-        try:
-            return self._pool(parts.scheme, parts.netloc).urlopen(
-                method,
-                path or "/",
-                body=body,
-                headers=dict(headers),
-                retries=False,
-                redirect=False,
-                preload_content=False,
-                decode_content=False,
-            )
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise BrokenError(
-                f"{self.place.name}: expected an answer of {parts.netloc}, got: {_short(error)}",
-                hint=_tls_hint(error),
-            ) from error
+def _skip(pieces: Iterator[bytes], count: int) -> Iterator[bytes]:
+    for piece in pieces:
+        yield piece[count:]
+        count = max(0, count - len(piece))
 
-    def _read(self, response: Any) -> Answer:  # noqa: ANN401 (urllib3's response)
-        import urllib3
 
-        try:
-            body = response.read(MAX_SMALL_BYTES + 1, decode_content=False)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise BrokenError(
-                f"{self.place.name}: the connection broke: {_short(error)}"
-            ) from error
-        if len(body) > MAX_SMALL_BYTES:
-            response.close()
-            raise PublishError(f"{self.place.name}: expected a short answer, got a long one")
-        response.release_conn()
-        return Answer(response.status, dict(response.headers), body)
-
-    def _pool(self, scheme: str, netloc: str) -> urllib3.HTTPConnectionPool:
-        import urllib3
-
-        key = f"{scheme}://{netloc}"
-        if key not in self._pools:
-            timeout = urllib3.Timeout(connect=CONNECT_S, read=READ_S)
-            parts = urlsplit(key)
-            host, port = parts.hostname or "", parts.port
-            if scheme == "https":
-                self._pools[key] = urllib3.HTTPSConnectionPool(
-                    host, port, timeout=timeout, ssl_context=self._context(netloc)
-                )
-            elif scheme == "http":
-                self._pools[key] = urllib3.HTTPConnectionPool(host, port, timeout=timeout)
-            else:
-                raise PublishError(f"{self.place.name}: expected http or https, got {scheme!r}")
-        return self._pools[key]
-
-    def _context(self, netloc: str) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        own = netloc == self.place.name.host
-        files = [self.place.ca_file] if self.place.ca_file else []
-        files += [folder / netloc / "ca.crt" for folder in _CERTS_D]
-        for path in files if own else []:
-            if path is not None and (path == self.place.ca_file or path.is_file()):
-                try:
-                    context.load_verify_locations(path)
-                except (OSError, ssl.SSLError) as error:
-                    raise PublishError(f"{path}: expected certificates, got: {error}") from error
-        return context
+def _dressed(headers: Mapping[str, str]) -> dict[str, str]:
+    return {"User-Agent": "minid", "Accept-Encoding": "identity", **headers}
 
 
 def _retry_after(answer: Answer) -> float:
-    text = answer.header("retry-after")
-    return min(float(text), MAX_PAUSE_S) if text.isdigit() else 0.0
+    """The seconds that a registry asks to wait for; dates are left to the back-off."""
+    text = answer.header("retry-after").strip()
+    return min(float(text), MAX_PAUSE_S) if text.isascii() and text.isdigit() else 0.0
 
 
 def _said(body: bytes) -> str:
     """The registry's own words, of its error document (OCI distribution, error codes)."""
-    with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):
+    with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
         first = json.loads(body)["errors"][0]
         text = f"{first.get('code', '')}: {first.get('message', '')}"
         return f" ({text[:200]})"
-    return ""
-
-
-def _short(error: BaseException) -> str:
-    text = str(error)
-    return text.rpartition(": ")[2][:200] or type(error).__name__
-
-
-def _tls_hint(error: BaseException) -> str:
-    if "certificate" in str(error).lower():
-        return "publish.registry_ca names a file with its authority"
     return ""
