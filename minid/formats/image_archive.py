@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from minid.errors import UnpackError
 from minid.formats.digest import Digest
-from minid.formats.oci import INDEX_TYPE, MANIFEST_TYPE
+from minid.formats.oci import INDEX_TYPE, MANIFEST_TYPE, normalise_name
 
 _DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 _DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -79,14 +79,18 @@ def read_archive(files: Files, architecture: str) -> FoundArchive | None:
 
 
 def _join(layout: Sequence[FoundImage], docker: Sequence[FoundImage]) -> Iterator[FoundImage]:
-    """The OCI side's images with the names that Docker's side has for them; what only Docker's
-    side has comes as it is."""
-    left = {image.config: image for image in docker}
+    """The OCI side's images, with the names that only Docker's side has for their configurations;
+    what only Docker's side has comes as it is."""
+    known = {normalise_name(name) for image in layout for name in image.names}
+    more: dict[bytes, list[str]] = {image.config: [] for image in layout}
+    for image in docker:
+        if image.config not in more:
+            yield image
+            continue
+        more[image.config] += [name for name in image.names if normalise_name(name) not in known]
     for image in layout:
-        other = left.pop(image.config, None)
-        names = dict.fromkeys((*image.names, *(other.names if other else ())))
-        yield FoundImage(image.config, image.layers, tuple(names), image.manifest)
-    yield from left.values()
+        names = dict.fromkeys((*image.names, *more.pop(image.config, ())))
+        yield replace(image, names=tuple(names))
 
 
 def _read_docker(files: Files) -> list[FoundImage]:

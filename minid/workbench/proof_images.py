@@ -9,7 +9,7 @@ from minid.errors import MinidError, StoreError, UnpackError
 from minid.formats.compression import decompress, detect_compression
 from minid.formats.digest import Digest
 from minid.formats.image_record import parse_image
-from minid.formats.oci import CONFIG_TYPE, LAYER_TYPE
+from minid.formats.oci import CONFIG_TYPE, LAYER_TYPE, Descriptor
 from minid.formats.tar_reader import Member, TarLimits, TarReader
 from minid.line.edits import chain_of
 from minid.model import Image, Layer
@@ -52,18 +52,12 @@ def _compare(case: Case, image: Image) -> str:
     """What does not fit together; empty where all does."""
     manifest, config = case.read_json(image.manifest), case.read_json(image.config)
     stated = manifest.get("config")
-    expected: dict[str, object] = {
-        "mediaType": CONFIG_TYPE,
-        "digest": str(image.config),
-        "size": case.blobs.size(image.config),
-    }
-    if stated != expected:
+    typed = bool(image.recipe)  # what came from elsewhere has media types of its own
+    expected = Descriptor(CONFIG_TYPE, image.config, case.blobs.size(image.config))
+    if _descriptors([stated], typed=typed) != _descriptors([expected.as_json()], typed=typed):
         return f"expected a manifest of configuration {image.config}, got {stated}"
-    layers = [
-        {"mediaType": LAYER_TYPE, "digest": str(layer.digest), "size": layer.size}
-        for layer in image.layers
-    ]
-    if _descriptors(manifest.get("layers")) != layers:
+    layers = [Descriptor(LAYER_TYPE, layer.digest, layer.size).as_json() for layer in image.layers]
+    if _descriptors(manifest.get("layers"), typed=typed) != _descriptors(layers, typed=typed):
         return "expected a manifest of the recorded layers, got others"
     diff_ids = [str(layer.diff_id) for layer in image.layers]
     rootfs = config.get("rootfs")
@@ -72,9 +66,9 @@ def _compare(case: Case, image: Image) -> str:
     return ""
 
 
-def _descriptors(value: object) -> list[object]:
+def _descriptors(value: object, *, typed: bool) -> list[object]:
     """What descriptors say that a reader needs, without annotations."""
-    keys = ("mediaType", "digest", "size")
+    keys = ("digest", "size", "mediaType") if typed else ("digest", "size")
     return [
         {key: item.get(key) for key in keys} if isinstance(item, dict) else item
         for item in (value if isinstance(value, list) else ())
