@@ -68,7 +68,8 @@ def _move_json(row: PublicationRow) -> dict[str, object]:
         "from": row.from_manifest,
         "to": row.to_manifest,
         "moved": row.moved,
-        "run": row.run,
+        "run": row.run or None,
+        "edit": row.edit or None,
     }
 
 

@@ -290,6 +290,14 @@ class Records:
                 moved.append(row)
         return moved
 
+    def untag(self, name: str, now: float, edit: int) -> PublicationRow:
+        """Take a tag of the store away, in an edit; it leads to nothing afterwards."""
+        with self._transaction() as connection:
+            row = PublicationRow(0, "store", name, self.tagged(name), "", now, edit)
+            connection.execute("DELETE FROM tags WHERE name = ?", (name,))
+            self._insert_publication(connection, row)
+            return row
+
     def add_image(self, image: Mapping[str, object], now: float) -> None:
         """Record an image that no tag points at: one that edits stand on."""
         with self._transaction() as connection:

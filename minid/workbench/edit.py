@@ -126,7 +126,16 @@ def undo_edit(shop: Workshop, detail: Detail, number: int, who: str, message: st
     for item in left:
         after = apply_change(shop, after, item.change, layered=item.layered)
     fields = config_fields(shop, detail, after)
-    before = dict.fromkeys(names_of(shop, manifest), manifest)
+    named = names_of(shop, manifest)
+    added = tuple(name for name in _added_names(step) if (name in named) != again)
+    before = dict.fromkeys(named, manifest)
+    if again:
+        before |= {name: _free(shop, detail, name) for name in added}
+    elif set(named) <= set(added):
+        raise UsageError(
+            f"undo: expected the image to keep a tag, got {', '.join(added)} alone",
+            hint="`minid set IMAGE --tag NAME:TAG` gives it another",
+        )
     row = EditRow(
         kind="undo",
         recipe=str(detail["recipe"]),
@@ -143,7 +152,17 @@ def undo_edit(shop: Workshop, detail: Detail, number: int, who: str, message: st
             "names": before,
         },
     )
-    return _move(shop, row, detail, after, fields, before)
+    return _move(shop, row, detail, after, fields, before, () if again else added)
+
+
+def _added_names(step: Step) -> tuple[str, ...]:
+    """The tags that an edit gave which pointed at nothing before."""
+    names = step.row.detail.get("names")
+    return (
+        tuple(name for name, before in names.items() if not before)
+        if isinstance(names, dict)
+        else ()
+    )
 
 
 def _move(
@@ -153,12 +172,14 @@ def _move(
     after: Detail,
     fields: Sequence[Mapping[str, object]],
     names: Mapping[str, str],
+    removed: Sequence[str] = (),
 ) -> Edited:
     image = parse_image(after)
-    tagged = {**after, "tags": list(names)}
-    moved = move_tags(shop, row, tagged, tuple(names), expected=names)
+    left = tuple(name for name in names if name not in removed)
+    tagged = {**after, "tags": list(left)}
+    moved = move_tags(shop, row, tagged, left, expected=names, removed=removed)
     assert image.layers == parse_image(before).layers
-    return Edited(before, tagged, tuple(fields), tuple(names), moved)
+    return Edited(before, tagged, tuple(fields), left, moved)
 
 
 def _step_to_undo(edits: Edits, chain: Chain, number: int, manifest: str) -> Step:

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 
 from minid.errors import StoreError
 from minid.formats.image_record import parse_image
+from minid.host.docker_engine import engine_answers, is_foreign, remove_image
 from minid.host.files import exclusive_folder
 from minid.line.workshop import Workshop
-from minid.steps.publish import Publication, publish_targets, write_layout
+from minid.steps.publish import DOCKER, Publication, publish_targets, write_layout
 from minid.store.edits import EditRow, Edits
 from minid.store.reach import blobs_of
+from minid.store.records import PublicationRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +33,15 @@ def move_tags(
     *,
     targets: bool = True,
     expected: Mapping[str, str] | None = None,
+    removed: Sequence[str] = (),
 ) -> Moved:
     """Record an edit and point the store's tags `names` at the image of `detail`, together or not
     at all; with `targets` Docker, export and registry follow, as after a run.
 
     `detail` is the record of an image (`image_record.dump_image` and more) whose blobs are in the
     store. `expected` has the manifest digest (or "") that a tag must still have: StoreError, with
-    nothing done, where one moved meanwhile or a blob is missing. PublishError where a target that
-    was demanded refuses; the store's tags have moved then.
+    nothing done, where one moved meanwhile or a blob is missing. `removed` tags go, in Docker too.
+    PublishError where a target that was demanded refuses; the store's tags have moved then.
     """
     image = replace(parse_image(detail), tags=tuple(names))
     if not shop.blobs.claim(*blobs_of(detail)):
@@ -59,10 +62,14 @@ def move_tags(
         with edits.together():
             number = edits.add(row)
             rows = shop.records.publish(0, detail, names, row.time, edit=number)
+            for name in removed:
+                shop.records.untag(name, row.time, number)
         write_layout(shop.blobs, shop.records, shop.machine)
     moved = [f"store {item.name}" for item in rows]
     notes: tuple[str, ...] = ()
     if targets:
+        for name in removed:
+            _untag_docker(shop, name, number)
         served = publish_targets(
             Publication(0, image, detail, row.time, number),
             publishing=shop.config.publish,
@@ -73,3 +80,14 @@ def move_tags(
         moved += served.moved
         notes = served.notes
     return Moved(number, tuple(moved), notes)
+
+
+def _untag_docker(shop: Workshop, name: str, number: int) -> None:
+    """Take a tag away in Docker that minid put there and that nobody moved since."""
+    before = shop.records.published(DOCKER, name)
+    if not before or shop.config.publish.docker == "off" or not engine_answers():
+        return
+    if not is_foreign(name):
+        remove_image(name)
+    row = PublicationRow(0, DOCKER, name, before, "", shop.clock(), number)
+    shop.records.add_publication(row)

@@ -88,6 +88,18 @@ def test_undo_takes_one_back_and_leaves_the_others(line: Line) -> None:
     assert line.run("undo", TAG).status == 2
 
 
+def test_a_further_name_goes_with_its_edit(line: Line) -> None:
+    other = f"{NAME}-other:1"
+    number = facts(line, "--tag", other, "--env", "A=1")["edit"]
+    assert line.tags()[other] == line.tags()[TAG]
+    undone = line.query("undo", TAG, str(number))["edit"]
+    assert other not in line.tags()
+    line.query("undo", TAG, str(undone))
+    assert line.tags()[other] == line.tags()[TAG]
+    line.query("undo", TAG)
+    assert line.build(NAME)[NAME]["status"] == "unchanged"
+
+
 def test_a_rebuild_makes_kept_edits_again_and_names_the_others(line: Line) -> None:
     facts(line, "--keep", "--label", "team=web", "-m", "ours")
     facts(line, "--env", "A=1")
