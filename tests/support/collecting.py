@@ -21,7 +21,7 @@ from minid.store.records import Records
 from minid.workbench.collecting import collect, retention_of
 from minid.workbench.proof import Finding
 from minid.workbench.verifying import open_case, verify
-from tests.support.line import Line
+from tests.support.line import Line, line_folder
 
 # An edit says this where a build moved the tag meanwhile.
 _MOVED = 26
@@ -157,3 +157,19 @@ class Rounds:
             return verify(lambda: open_case(config, records, recipes, contents=True))
         finally:
             records.close()
+
+
+def play(seed: int, count: int) -> Rounds:
+    """So many rounds in a folder of their own; at the end all is built and sound."""
+    with line_folder() as folder:
+        line = Line(folder)
+        prepare(line)
+        line.build()
+        rounds = Rounds(line, random.Random(seed))
+        for number in range(count):
+            rounds.run(number)
+        line.build()
+        rounds.left += [str(item) for item in rounds.prove()]
+        ended = {item["status"] for item in line.build().values()}
+        rounds.left += [f"built again for nothing: {status}" for status in ended - {"unchanged"}]
+        return rounds
