@@ -176,7 +176,12 @@ class _Wanted:
             self.tell_moved(self.bench)
         source = self.bench.source
         tools = self.tools(source)
-        with open_bench(self.bench, self.blobs, tools=tools, copied=given.copy) as container:
+
+        def waiting() -> None:
+            say("others are in the workbench still: waiting for their end (Ctrl-C ends them)")
+
+        opened = open_bench(self.bench, self.blobs, tools=tools, copied=given.copy, waiting=waiting)
+        with opened as container:
             terminal = has_terminal()
             if given.copy and container.how != "copy":
                 say("the workbench is an overlay already: --copy is for a new one")

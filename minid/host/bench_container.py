@@ -41,7 +41,8 @@ class BenchJob:
     `layer` is the whole image as one layer; its tar is read where it is not unpacked yet. `lock` is
     an open descriptor whose lock the namespace shall keep as long as it lives. With `join`, the pid
     that `keeper_pid` gave, its namespaces are entered instead of new ones. `tools` are roots whose
-    programs shall be at hand. Without `laid` it is there to be cleared only.
+    programs shall be at hand. Without `laid` it is there to be cleared
+    only; `open` lets others join.
     """
 
     place: Path
@@ -50,6 +51,7 @@ class BenchJob:
     join: int = 0
     copied: bool = False
     laid: bool = True
+    open: bool = False
     tools: tuple[ToolRoot, ...] = ()
     has_shell: bool = True
 
@@ -96,7 +98,7 @@ class BenchContainer(Container):
             if not self._bench.laid:
                 return self
             self.how = self._lay()
-            if not self._bench.join:
+            if self._bench.open and not self._bench.join:
                 self._note_keeper()
         except BaseException:
             self.close()
@@ -130,6 +132,11 @@ class BenchContainer(Container):
             self._receive(START_TIMEOUT_S)
         else:
             super()._settle(pid, mapping)
+
+    def _gone(self) -> HostError:
+        if self._bench.join:
+            return HostError("workbench: expected the shell that opened it to live, got its end")
+        return super()._gone()
 
     def _passed(self) -> tuple[int, ...]:
         return (*self._stdio, self._bench.lock)

@@ -11,6 +11,7 @@ the other.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -83,7 +84,7 @@ def minds(pid: int, number: int) -> bool:
 
 def list_upper(upper: str) -> set[str]:
     """The paths of files that an overlay has written."""
-    return {path for path, seen in _walk(upper) if stat.S_ISREG(seen.st_mode)}
+    return {path for path, seen in _walk(upper) if seen and stat.S_ISREG(seen.st_mode)}
 
 
 def scan(own: set[str] | None) -> Iterator[bytes]:
@@ -95,7 +96,9 @@ def scan(own: set[str] | None) -> Iterator[bytes]:
         yield json.dumps(_describe(path, seen, own)).encode() + b"\n"
 
 
-def _describe(path: str, seen: os.stat_result, own: set[str] | None) -> list[Any]:
+def _describe(path: str, seen: os.stat_result | None, own: set[str] | None) -> list[Any]:
+    if seen is None:
+        return [f"{path}/…", "folder too deep to look into", 0, 0, 0, 0.0, 0, "", "", True]
     kind = _KINDS.get(stat.S_IFMT(seen.st_mode), "unknown")
     target = capability = ""
     with contextlib.suppress(OSError):
@@ -117,14 +120,20 @@ def _describe(path: str, seen: os.stat_result, own: set[str] | None) -> list[Any
     ]
 
 
-def _walk(root: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Every path below the root, without a leading slash; what vanishes meanwhile is left out."""
+def _walk(root: str) -> Iterator[tuple[str, os.stat_result | None]]:
+    """Every path below the root, without a leading slash; what vanishes meanwhile is left out. A
+    folder once more, with None, where what it holds lies deeper than a path is long."""
     waiting = [""]
     while waiting:
         parent = waiting.pop()
         try:
             entries = os.scandir(f"{root}/{parent}")
         except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            yield parent, None
             continue
         with entries:
             for entry in entries:
@@ -133,6 +142,11 @@ def _walk(root: str) -> Iterator[tuple[str, os.stat_result]]:
                     seen = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue
+                except OSError as error:
+                    if error.errno != errno.ENAMETOOLONG:
+                        raise
+                    yield parent, None
+                    break
                 yield path, seen
                 if stat.S_ISDIR(seen.st_mode):
                     waiting.append(path)

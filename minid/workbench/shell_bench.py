@@ -2,7 +2,8 @@
 
     bench.json   what it stands on, written last: without it there is no workbench
     tree.json    that root's files, as the store keeps trees
-    lock         locked by whoever has it open, for as long as their namespace lives
+    lock         locked by whoever opened it, for as long as their namespace lives
+    guests       locked, shared, by those who came in later
     ids-…        the files themselves, see `minid.host.bench_server`
 
 It holds all that it needs: the image may leave the store meanwhile.
@@ -14,7 +15,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     from minid.host.bench_container import BenchContainer
     from minid.host.bench_tools import ToolRoot
 
-_META, _TREE, _LOCK, _TAR = "bench.json", "tree.json", "lock", "root.tar"
+_META, _TREE, _TAR = "bench.json", "tree.json", "root.tar"
+_LOCK, _GUESTS = "lock", "guests"
 _OPENING_S = 120.0
 
 
@@ -105,7 +107,7 @@ def make_bench(state: Path, source: Source, blobs: Blobs) -> Bench:
     """A new workbench on that root, whole or not at all."""
     place = _place(state, source.name)
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _lock(place, wait=True):
+    with _lock(place, _LOCK, fcntl.LOCK_EX, wait=True):
         found = _load(place)
         if found is not None:  # another was quicker
             return found
@@ -143,45 +145,85 @@ def open_bench(
     tools: tuple[ToolRoot, ...] = (),
     copied: bool = False,
     alone: bool = False,
+    waiting: Callable[[], object] | None = None,
 ) -> Iterator[BenchContainer]:
-    """The workbench, ready to work in; beside others who have it open. `alone` is to remove it: its
-    root is not laid then. StoreError where others have it open and it must be alone."""
-    from minid.host.bench_container import BenchContainer, BenchJob, keeper_pid
+    """The workbench, ready to work in; beside others who have it open.
+
+    With `waiting` others may come in meanwhile. Who opened it first leaves it last: `waiting` is
+    called once where others are in it still. Without, it must be for a moment only. `alone` is to
+    remove it: its root is not laid then, and StoreError where others have it open.
+    """
+    from minid.host.bench_container import BenchContainer, BenchJob
     from minid.host.container import LayerFile
 
+    with _enter(bench, alone=alone) as (lock, joined):
+        job = BenchJob(
+            place=bench.place,
+            layer=LayerFile(bench.layer, bench.place / _TAR),
+            lock=lock,
+            join=joined,
+            copied=copied,
+            laid=not alone,
+            open=waiting is not None,
+            tools=tools,
+            has_shell=not tools or has_shell(bench.tree()),
+        )
+        if not joined:
+            (bench.place / "keeper").unlink(missing_ok=True)
+            _need_tar(bench, blobs)
+        with BenchContainer(job) as container:
+            (bench.place / _TAR).unlink(missing_ok=True)
+            yield container
+            if not joined and waiting is not None:
+                _wait_for_guests(bench.place, waiting)
+
+
+@contextmanager
+def _enter(bench: Bench, *, alone: bool) -> Iterator[tuple[int, int]]:
+    """The lock as a descriptor and 0; where another has it, one that keeps that one waiting, and
+    the pid whose namespaces to join."""
+    from minid.host.bench_container import keeper_pid
+
     end = time.monotonic() + _OPENING_S
-    while True:
-        with _lock(bench.place) as lock:
-            joined = 0 if lock >= 0 else keeper_pid(bench.place)
-            if lock < 0 and alone:
-                raise StoreError(
-                    f"{bench.source.name}: expected nobody in the workbench, got a shell that is "
-                    f"open (process {joined})",
-                    hint="end it first",
-                )
+    while time.monotonic() < end:
+        with _lock(bench.place, _LOCK, fcntl.LOCK_EX) as lock:
             if not (bench.place / _META).is_file():
                 raise UsageError(f"{bench.source.name}: expected a workbench, got one just removed")
-            if lock >= 0 or joined:
-                job = BenchJob(
-                    place=bench.place,
-                    layer=LayerFile(bench.layer, bench.place / _TAR),
-                    lock=lock if lock >= 0 else os.open(bench.place, os.O_RDONLY),
-                    join=joined,
-                    copied=copied,
-                    laid=not alone,
-                    tools=tools,
-                    has_shell=not tools or has_shell(bench.tree()),
-                )
-                if lock >= 0:
-                    (bench.place / "keeper").unlink(missing_ok=True)
-                    _need_tar(bench, blobs)
-                with BenchContainer(job) as container:
-                    (bench.place / _TAR).unlink(missing_ok=True)
-                    yield container
+            if lock >= 0:
+                yield lock, 0
                 return
-        if time.monotonic() > end:
-            raise StoreError(f"{bench.source.name}: expected to enter the open shell, got no way")
+            if alone and (pid := keeper_pid(bench.place)):
+                raise StoreError(
+                    f"{bench.source.name}: expected nobody in the workbench, got a shell that is "
+                    f"open (process {pid})",
+                    hint="end it first",
+                )
+        with _lock(bench.place, _GUESTS, fcntl.LOCK_SH) as guest:
+            pid = keeper_pid(bench.place)
+            if guest >= 0 and pid and _is_locked(bench.place):
+                yield guest, pid
+                return
         time.sleep(0.02)
+    raise StoreError(f"{bench.source.name}: expected to enter the open shell, got no way in")
+
+
+def _is_locked(place: Path) -> bool:
+    with _lock(place, _LOCK, fcntl.LOCK_SH) as lock:
+        return lock < 0
+
+
+def _wait_for_guests(place: Path, waiting: Callable[[], object]) -> None:
+    """Return when nobody else is in the workbench, and let nobody in any more."""
+    guests = os.open(place / _GUESTS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(guests, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(guests, fcntl.LOCK_EX)
+        (place / "keeper").unlink(missing_ok=True)  # before others can come in again
+    finally:
+        os.close(guests)
 
 
 def has_shell(tree: Tree) -> bool:
@@ -201,12 +243,12 @@ def _need_tar(bench: Bench, blobs: Blobs) -> None:
 
 
 @contextmanager
-def _lock(place: Path, *, wait: bool = False) -> Iterator[int]:
-    """The workbench's lock as a descriptor, or -1 where another has it."""
-    lock = os.open(place / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _lock(place: Path, name: str, kind: int, *, wait: bool = False) -> Iterator[int]:
+    """A lock of the workbench as a descriptor, or -1 where another has it."""
+    lock = os.open(place / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(lock, kind | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             yield -1
             return
