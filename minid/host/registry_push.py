@@ -43,14 +43,21 @@ def open_place(
 
 
 def publish_names(
-    image: Image, publishing: Publishing, manifest: bytes, read_range: ReadRange
+    image: Image,
+    publishing: Publishing,
+    manifest: bytes,
+    read_range: ReadRange,
+    beside: Sequence[str] = (),
 ) -> list[str]:
     """Push an image to the registry of the configuration under all of its names; PublishError where
-    it refuses. Names that went before the refusal have moved there."""
+    it refuses. Names that went before the refusal have moved there. Layers that the repositories
+    `beside` have (`nginx`, without the registry) are not sent again.
+    """
     by_repository: dict[str, list[str]] = {}
     for name in image.tags:
         repository, _, tag = name.rpartition(":")
         by_repository.setdefault(repository, []).append(tag)
+    near = [remote_name(publishing.registry, repository).repository for repository in beside]
     for repository, tags in by_repository.items():
         place = open_place(
             remote_name(publishing.registry, repository),
@@ -58,7 +65,10 @@ def publish_names(
             insecure=publishing.registry_insecure,
             ca_file=publishing.registry_ca,
         )
-        push_image(manifest, place, tags, read_range)
+        own = place.name.repository
+        others = [other for other in near if other != own]
+        push_image(manifest, place, tags, read_range, beside=others)
+        near.append(own)
     return list(image.tags)
 
 
@@ -68,8 +78,11 @@ def push_image(
     tags: Sequence[str],
     read_range: ReadRange,
     progress: Progress = lambda *_: None,
+    *,
+    beside: Sequence[str] = (),
 ) -> Pushed:
     """Push an image under tags of the place's repository (without any: under its digest alone).
+    `beside` are repositories of the same registry that may have some of it.
 
     PublishError where the registry refuses, or where the bytes of a blob are not those of its
     digest. No tag moved then.
@@ -92,4 +105,4 @@ def push_image(
         registry = Registry(connection, writes=True)
         unique = list({part.digest: part for part in descriptors}.values())
         media_type = str(described.get("mediaType", MANIFEST_TYPE))
-        return registry.push(manifest, media_type, unique, read, tags, progress)
+        return registry.push(manifest, media_type, unique, read, tags, progress, beside=beside)

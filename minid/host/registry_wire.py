@@ -62,20 +62,20 @@ class _Plug:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
-        self._ended = False
+        self.ended = False
 
     def take(self, made: socket.socket) -> None:
         """Hold the socket of a new connection."""
         with self._lock:
             self._drop()
             self._socket = made.dup()
-            if self._ended:
+            if self.ended:
                 self._shut()
 
     @contextlib.contextmanager
     def limited(self, seconds: float) -> Iterator[None]:
         """End the connection if what is done here takes longer."""
-        self._ended = False
+        self.ended = False
         timer = threading.Timer(seconds, self._end)
         timer.daemon = True
         timer.start()
@@ -91,7 +91,7 @@ class _Plug:
 
     def _end(self) -> None:
         with self._lock:
-            self._ended = True
+            self.ended = True
             self._shut()
 
     def _shut(self) -> None:
@@ -175,6 +175,10 @@ class Wire:
                     decode_content=False,
                 )
             yield response
+            if plug.ended:  # what came looks whole to http.client even in the middle of a header
+                raise BrokenError(
+                    f"{self._name}: expected a whole answer of {_place(url)} in time, got a part"
+                )
 
     @contextlib.contextmanager
     def _translated(self, url: str) -> Iterator[None]:

@@ -166,7 +166,8 @@ def publish_targets(
     notes: list[str] = []
     for target in pending_targets(publishing, records, image):
         try:
-            names, refused = _serve(target, image, publishing, blobs, machine)
+            beside = _beside(publication.detail, publishing, records)
+            names, refused = _serve(target, image, publishing, blobs, machine, beside)
         except PublishError as error:
             if target != DOCKER or publishing.docker != "auto":
                 raise
@@ -181,7 +182,12 @@ def publish_targets(
 
 
 def _serve(
-    target: str, image: Image, publishing: Publishing, blobs: Blobs, machine: str
+    target: str,
+    image: Image,
+    publishing: Publishing,
+    blobs: Blobs,
+    machine: str,
+    beside: Sequence[str],
 ) -> tuple[list[str], list[str]]:
     """The names that moved at a target, and why others did not."""
     if target == DOCKER:
@@ -190,8 +196,21 @@ def _serve(
         from minid.host.registry_push import publish_names
 
         manifest = blobs.read(image.manifest)
-        return publish_names(image, publishing, manifest, blobs.read_range), []
+        return publish_names(image, publishing, manifest, blobs.read_range, beside), []
     return _export(image, publishing.export, blobs, machine), []
+
+
+def _beside(
+    detail: Mapping[str, object], publishing: Publishing, records: Records
+) -> tuple[str, ...]:
+    """The repositories that the image's base went to in the registry, whose layers it shares."""
+    base = str(detail.get("base") or "")
+    if not (publishing.registry and base):
+        return ()
+    names = {row.name for row in records.tags() if row.manifest == base}
+    target = registry_target(publishing)
+    there = [name for name in sorted(names) if records.published(target, name) == base]
+    return tuple(dict.fromkeys(name.rpartition(":")[0] for name in there))
 
 
 def _record(publication: Publication, target: str, names: Iterable[str], records: Records) -> None:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+ODD_LOCATIONS = {
+    "no address": "https://[::1/upload",
+    "no port": "https://localhost:99999/upload",
+    "file": "file:///etc/passwd",
+    "plain ftp": "ftp://localhost:21/x",
+    "host alone": "https:///x",
+}
 
 
 @dataclass
@@ -25,6 +36,9 @@ class Strange:
     seen: Counter[str] = field(default_factory=Counter)
     authorizations: list[str] = field(default_factory=list)
     broke: int = 0
+    beside: dict[str, bytes] = field(default_factory=dict)
+    """Blobs of other repositories, which can be mounted."""
+    pieces: list[int] = field(default_factory=list)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -63,12 +77,29 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(429, Retry_After="0")
         elif fault == "endless":
             self.answer(200, b"x" * (9 << 20))
+        elif fault == "trickle":
+            self.trickle()
+        elif fault in ODD_LOCATIONS and self.command == "POST":
+            self.answer(202, Location=ODD_LOCATIONS[fault])
+        elif fault == "deep" and self.command == "POST":
+            self.answer(400, b"[" * 200_000)
+        elif fault == "odd wait" and state.seen[self.command] < 3:
+            self.answer(503, Retry_After="\xb2")
         elif fault == "elsewhere" and self.command == "POST":
             self.answer(202, Location="http://127.0.0.2:9/upload")
         else:
             getattr(self, f"on_{self.command.lower()}")(data)
 
     do_GET = do_HEAD = do_POST = do_PATCH = do_PUT = handle_any  # noqa: N815 (its names)
+
+    def trickle(self) -> None:
+        """A byte now and then, as long as somebody listens."""
+        with contextlib.suppress(OSError):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+            for _ in range(600):
+                self.wfile.write(b"x")
+                time.sleep(0.05)
+        self.close_connection = True
 
     def on_head(self, _: bytes) -> None:
         digest = self.path.rpartition("/")[2]
@@ -87,12 +118,34 @@ class _Handler(BaseHTTPRequestHandler):
                 found = found.replace(b"{", b"{ ", 1)
             self.answer(200, found) if found is not None else self.answer(404)
         else:
-            found = state.blobs.get(self.path.rpartition("/")[2], b"")
-            self.answer(200, found)
+            self.give_blob(state.blobs.get(self.path.rpartition("/")[2], b""))
+
+    def give_blob(self, found: bytes) -> None:
+        state = self.state
+        start = int(re.sub(r"\D", "", self.headers.get("Range", "0")))
+        if state.fault == "no ranges":
+            start = 0
+        if state.fault in ("breaks", "no ranges") and state.broke < 2:
+            state.broke += 1
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(found) - start))
+            self.end_headers()
+            self.wfile.write(found[start : start + 3000])
+            self.close_connection = True
+            return
+        self.answer(206 if start else 200, found[start:])
 
     def on_post(self, _: bytes) -> None:
-        self.state.upload = b""
-        self.answer(202, Location="/v2/x/blobs/uploads/1")
+        state = self.state
+        asked = parse_qs(urlsplit(self.path).query)
+        digest = asked.get("mount", [""])[0]
+        if digest in state.beside and asked["from"] == ["base"]:
+            state.blobs[digest] = state.beside[digest]
+            self.answer(201, Location=f"/v2/x/blobs/{digest}")
+            return
+        state.upload = b""
+        least = "9000" if state.fault == "long pieces" else "0"
+        self.answer(202, Location="/v2/x/blobs/uploads/1", OCI_Chunk_Min_Length=least)
 
     def on_patch(self, data: bytes) -> None:
         state = self.state
@@ -104,6 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
             return
         data = data or self.rfile.read(size)
+        state.pieces.append(len(data))
         start = int(re.split("[-/]", self.headers["Content-Range"])[0])
         if start != len(state.upload):
             self.answer(416, Location=self.path)
@@ -128,12 +182,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(400)
             return
         state.blobs[digest] = state.upload
+        if state.fault == "lost answer" and not state.broke:
+            state.broke += 1
+            self.close_connection = True
+            return
         self.answer(201)
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     state: Strange
+
+    def handle_error(self, *_: object) -> None:
+        """Connections break here on purpose."""
 
 
 @contextmanager

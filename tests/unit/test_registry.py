@@ -12,9 +12,10 @@ from minid.formats.oci import MANIFEST_TYPE, Descriptor
 from minid.formats.registry_login import Login
 from minid.formats.registry_name import parse_registry_name
 from minid.host import registry as registry_module
+from minid.host import registry_wire
 from minid.host.registry import Pushed, Read, Registry
-from minid.host.registry_connection import Connection, Place
-from tests.support.strange_registry import Strange, strange_registry
+from minid.host.registry_connection import ATTEMPTS, Connection, Place
+from tests.support.strange_registry import ODD_LOCATIONS, Strange, strange_registry
 
 BLOB = bytes(range(256)) * 40
 DIGEST = Digest.of(BLOB)
@@ -37,14 +38,19 @@ def opened(state: Strange, waits: list[float], login: Login | None = None) -> Co
 
 
 def push(
-    state: Strange, waits: list[float], data: bytes = BLOB, login: Login | None = None
+    state: Strange,
+    waits: list[float],
+    data: bytes = BLOB,
+    login: Login | None = None,
+    beside: tuple[str, ...] = (),
 ) -> Pushed:
     def read(_: Digest) -> Read:
         return lambda offset, size: data[offset : offset + size]
 
     with opened(state, waits, login) as connection:
         parts = [Descriptor("application/x", DIGEST, len(BLOB))]
-        return Registry(connection, writes=True).push(MANIFEST, MANIFEST_TYPE, parts, read, ["1"])
+        registry = Registry(connection, writes=True)
+        return registry.push(MANIFEST, MANIFEST_TYPE, parts, read, ["1"], beside=beside)
 
 
 def test_what_is_pushed_arrives_and_is_not_sent_again(waits: list[float]) -> None:
@@ -71,6 +77,60 @@ def test_a_busy_registry_is_asked_again(waits: list[float]) -> None:
     with strange_registry("busy") as state:
         assert push(state, waits) == Pushed(1, 0)
     assert waits
+
+
+def test_a_wait_that_is_no_number_is_left_to_us(waits: list[float]) -> None:
+    with strange_registry("odd wait") as state:
+        assert push(state, waits) == Pushed(1, 0)
+    assert waits
+
+
+def test_a_lost_answer_to_the_last_request_is_asked_for(waits: list[float]) -> None:
+    with strange_registry("lost answer") as state:
+        assert push(state, waits) == Pushed(1, 0)
+        assert state.seen["PATCH"] == 3  # nothing was sent twice
+
+
+def test_what_a_repository_beside_has_is_mounted(waits: list[float]) -> None:
+    with strange_registry() as state:
+        state.beside[str(DIGEST)] = BLOB
+        assert push(state, waits, beside=("other", "base")) == Pushed(0, 1)
+        assert state.seen["PATCH"] == 0
+
+
+def test_pieces_are_as_long_as_the_registry_wants(waits: list[float]) -> None:
+    with strange_registry("long pieces") as state:
+        assert push(state, waits) == Pushed(1, 0)
+        assert state.pieces == [9000, len(BLOB) - 9000]
+
+
+@pytest.mark.parametrize("fault", ["breaks", "no ranges"])
+def test_a_broken_download_goes_on(fault: str, waits: list[float]) -> None:
+    with strange_registry(fault) as state:
+        state.blobs[str(DIGEST)] = BLOB
+        with opened(state, waits) as connection:
+            found = b"".join(Registry(connection, writes=False).blob(DIGEST, len(BLOB)))
+        assert found == BLOB
+        assert state.broke == 2
+
+
+def test_a_registry_that_trickles_is_cut_off(
+    waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_wire, "CONNECT_S", 0.1)
+    monkeypatch.setattr(registry_wire, "READ_S", 0.2)  # a byte comes more often than that
+    with strange_registry("trickle") as state, opened(state, waits) as connection:
+        with pytest.raises(PublishError, match="in time"):
+            Registry(connection, writes=False).manifest("1")
+        assert state.seen["GET"] >= ATTEMPTS
+
+
+@pytest.mark.parametrize("fault", [*ODD_LOCATIONS, "deep"])
+def test_answers_that_are_none(fault: str, waits: list[float]) -> None:
+    with strange_registry(fault) as state:
+        with pytest.raises(PublishError):
+            push(state, waits)
+        assert state.manifests == {}
 
 
 @pytest.mark.parametrize(
