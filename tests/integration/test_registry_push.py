@@ -243,3 +243,24 @@ def test_a_damaged_blob_is_not_pushed(built: Line, place: Path) -> None:
             path.chmod(0o444)
         assert (done.status, layer in done.err) == (25, True), done.err
         assert not list((place / "damaged/data").rglob("tags"))
+
+
+def test_layers_of_another_repository_are_not_sent_again(built: Line, place: Path) -> None:
+    from minid.formats.digest import Digest
+    from minid.formats.registry_name import parse_registry_name
+    from minid.host.registry_connection import Place
+    from minid.host.registry_push import push_image
+
+    def read_range(digest: Digest, offset: int, size: int) -> bytes:
+        data = (built.store / "blobs/sha256" / digest.hex).read_bytes()
+        return data[offset : offset + size]
+
+    digest = Digest.parse(built.tags()[TAG])
+    manifest = read_range(digest, 0, 1 << 20)
+    with run_registry(place / "beside") as registry:
+        first, second = (Place(parse_registry_name(f"{registry.host}/{n}")) for n in ("a", "b"))
+        sent = push_image(manifest, first, ["1"], read_range)
+        mounted = push_image(manifest, second, ["1"], read_range, beside=["none", "a"])
+        assert (sent.present, mounted.sent) == (0, 0)
+        shown = skopeo("inspect", "--tls-verify=false", f"docker://{registry.host}/b:1")
+        assert json.loads(shown)["Digest"] == str(digest)
