@@ -26,7 +26,7 @@ def execute(arguments: argparse.Namespace) -> int:
     image = open_image(arguments)
     facts = parse_image(image.facts)
     stored = json.loads(image.read("config"))
-    entries = _entries(stored["history"], facts.layers)
+    entries = _entries(stored.get("history") or [], facts.layers)
     moves = [row for name in facts.tags for row in image.records.publications(name)]
     if arguments.json:
         print_json(
@@ -48,10 +48,10 @@ def _entries(history: Sequence[Mapping[str, Any]], layers: Sequence[Layer]) -> l
     remaining = iter(layers)
     entries = []
     for line in history:
-        layer = None if line.get("empty_layer") else next(remaining)
+        layer = None if line.get("empty_layer") else next(remaining, None)
         entries.append(
             {
-                "created": line["created"],
+                "created": line.get("created", ""),
                 "created_by": line.get("created_by", ""),
                 "comment": line.get("comment", ""),
                 "size": layer.unpacked_size if layer else 0,
@@ -91,13 +91,14 @@ def _print_entries(entries: Sequence[Mapping[str, Any]]) -> None:
 
 def _print_moves(moves: Sequence[PublicationRow]) -> None:
     print_table(
-        ("TAG", "AT", "FROM", "TO", "MOVED"),
+        ("TAG", "AT", "FROM", "TO", "BY", "MOVED"),
         [
             (
                 row.name,
                 row.target,
                 row.from_manifest[7:19] or "-",
-                row.to_manifest[7:19],
+                row.to_manifest[7:19] or "-",
+                f"edit {row.edit}" if row.edit else f"run {row.run}",
                 ago(row.moved),
             )
             for row in sorted(moves, key=lambda row: -row.moved)

@@ -34,6 +34,13 @@ class Step:
     change: Change
     layered: bool
 
+    @property
+    def added(self) -> tuple[str, ...]:
+        """The tags that it gave which pointed at nothing before."""
+        names = self.row.detail.get("names")
+        known = names.items() if isinstance(names, dict) else ()
+        return tuple(name for name, before in known if not before)
+
 
 @dataclass(frozen=True, slots=True)
 class Chain:
@@ -157,6 +164,7 @@ def rework(shop: Workshop, names: Iterable[str], detail: Detail) -> Reworked:
     if recipe_row is not None:
         rows.append(recipe_row)
     done: Chain = Chain(str(detail["manifest"]))
+    tags = [str(name) for name in detail["tags"]]  # type: ignore[attr-defined]
     for step in chain.steps:
         words = f"edit {step.row.id} of {step.row.who}: {describe(step.change)}"
         if not step.row.kept:
@@ -165,18 +173,20 @@ def rework(shop: Workshop, names: Iterable[str], detail: Detail) -> Reworked:
         after = apply_change(shop, detail, step.change, layered=step.layered)
         fields = config_fields(shop, detail, after)
         kept = set_detail(done, step.change, fields, layered=step.layered)
+        further = [name for name in step.added if records.tagged(name) == before]
+        tags += [name for name in further if name not in tags]
         rows.append(
             replace(
                 step.row,
                 from_manifest=str(detail["manifest"]),
                 to_manifest=str(after["manifest"]),
                 time=shop.clock(),
-                detail=kept | {"again": step.row.id},
+                detail=kept | {"again": step.row.id, "names": dict.fromkeys(further, "")},
             )
         )
         lines.append(f"{words}: made again")
         detail = after
-    return Reworked(detail, tuple(rows), tuple(lines), tuple(dropped))
+    return Reworked({**detail, "tags": tags}, tuple(rows), tuple(lines), tuple(dropped))
 
 
 def _recipe_row(shop: Workshop, chain: Chain, detail: Detail) -> EditRow | None:

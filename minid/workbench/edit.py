@@ -127,7 +127,7 @@ def undo_edit(shop: Workshop, detail: Detail, number: int, who: str, message: st
         after = apply_change(shop, after, item.change, layered=item.layered)
     fields = config_fields(shop, detail, after)
     named = names_of(shop, manifest)
-    added = tuple(name for name in _added_names(step) if (name in named) != again)
+    added = tuple(name for name in step.added if (name in named) != again)
     before = dict.fromkeys(named, manifest)
     if again:
         before |= {name: _free(shop, detail, name) for name in added}
@@ -153,16 +153,6 @@ def undo_edit(shop: Workshop, detail: Detail, number: int, who: str, message: st
         },
     )
     return _move(shop, row, detail, after, fields, before, () if again else added)
-
-
-def _added_names(step: Step) -> tuple[str, ...]:
-    """The tags that an edit gave which pointed at nothing before."""
-    names = step.row.detail.get("names")
-    return (
-        tuple(name for name, before in names.items() if not before)
-        if isinstance(names, dict)
-        else ()
-    )
 
 
 def _move(

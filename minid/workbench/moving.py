@@ -7,10 +7,17 @@ from dataclasses import dataclass, replace
 
 from minid.errors import StoreError
 from minid.formats.image_record import parse_image
-from minid.host.docker_engine import engine_answers, is_foreign, remove_image
+from minid.host.docker_engine import engine_answers, inspect_image, remove_image
 from minid.host.files import exclusive_folder
 from minid.line.workshop import Workshop
-from minid.steps.publish import DOCKER, Publication, publish_targets, write_layout
+from minid.steps.publish import (
+    DOCKER,
+    EXPORT,
+    Publication,
+    export_name,
+    publish_targets,
+    write_layout,
+)
 from minid.store.edits import EditRow, Edits
 from minid.store.reach import blobs_of
 from minid.store.records import PublicationRow
@@ -40,8 +47,8 @@ def move_tags(
 
     `detail` is the record of an image (`image_record.dump_image` and more) whose blobs are in the
     store. `expected` has the manifest digest (or "") that a tag must still have: StoreError, with
-    nothing done, where one moved meanwhile or a blob is missing. `removed` tags go, in Docker too.
-    PublishError where a target that was demanded refuses; the store's tags have moved then.
+    nothing done, where one moved meanwhile or a blob is missing. `removed` tags go,
+    in Docker and the export folder too. PublishError where a target that was demanded refuses; the store's tags have moved then.
     """
     image = replace(parse_image(detail), tags=tuple(names))
     if not shop.blobs.claim(*blobs_of(detail)):
@@ -70,6 +77,7 @@ def move_tags(
     if targets:
         for name in removed:
             _untag_docker(shop, name, number)
+            _remove_export(shop, name, number)
         served = publish_targets(
             Publication(0, image, detail, row.time, number),
             publishing=shop.config.publish,
@@ -83,11 +91,21 @@ def move_tags(
 
 
 def _untag_docker(shop: Workshop, name: str, number: int) -> None:
-    """Take a tag away in Docker that minid put there and that nobody moved since."""
+    """Take a tag away in Docker where it is still the image that minid put there."""
     before = shop.records.published(DOCKER, name)
     if not before or shop.config.publish.docker == "off" or not engine_answers():
         return
-    if not is_foreign(name):
+    there = (inspect_image(name) or {}).get("Id", "")
+    if there in (before, str((shop.records.image(before) or {}).get("config"))):
         remove_image(name)
     row = PublicationRow(0, DOCKER, name, before, "", shop.clock(), number)
     shop.records.add_publication(row)
+
+
+def _remove_export(shop: Workshop, name: str, number: int) -> None:
+    """Remove the archive of a tag that is gone from the export folder."""
+    before, folder = shop.records.published(EXPORT, name), shop.config.publish.export
+    if before and folder is not None:
+        (folder / export_name(name)).unlink(missing_ok=True)
+        row = PublicationRow(0, EXPORT, name, before, "", shop.clock(), number)
+        shop.records.add_publication(row)

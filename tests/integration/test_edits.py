@@ -101,7 +101,8 @@ def test_a_further_name_goes_with_its_edit(line: Line) -> None:
 
 
 def test_a_rebuild_makes_kept_edits_again_and_names_the_others(line: Line) -> None:
-    facts(line, "--keep", "--label", "team=web", "-m", "ours")
+    other = f"{NAME}-other:2"
+    facts(line, "--keep", "--label", "team=web", "--tag", other, "-m", "ours")
     facts(line, "--env", "A=1")
     line.edit(NAME, "welcome", "hello again")
     made = line.build(NAME)[NAME]
@@ -111,7 +112,7 @@ def test_a_rebuild_makes_kept_edits_again_and_names_the_others(line: Line) -> No
     assert any(
         "dropped" in note and "A=1" in note for note in line.run("logs", NAME).out.splitlines()
     )
-    assert made["manifest"] == line.tags()[TAG]
+    assert made["manifest"] == line.tags()[TAG] == line.tags()[other]
     rows = [row for row in line.query("edits", TAG) if row["in_effect"]]
     assert [(row["kind"], row["message"], row["kept"]) for row in rows] == [("set", "ours", True)]
     assert "team" not in config_of_plain(line, rows[0]["from"])["config"]["Labels"]
@@ -121,6 +122,8 @@ def test_a_rebuild_makes_kept_edits_again_and_names_the_others(line: Line) -> No
     assert config_of(line)["config"]["Labels"]["team"] == "web"
     line.query("undo", TAG)
     assert "team" not in config_of(line)["config"]["Labels"]
+    assert other not in line.tags()
+    assert not (line.folder / "images" / f"{NAME}-other_2-image.tar.gz").exists()
 
 
 def config_of_plain(line: Line, manifest: str) -> dict[str, Any]:
@@ -191,7 +194,7 @@ def test_docker_shows_the_edit(line: Line) -> None:
         line.query("undo", TAG)
         assert json.loads(docker("inspect", TAG))[0]["Id"] == image["Id"]
         foreign = f"{NAME}-foreign:1"
-        docker("build", "-q", "-t", foreign, "-f-", ".", text="FROM scratch\nLABEL a=b\n")
+        docker("build", "-q", "-t", foreign, "-f-", ".", text=f"FROM scratch\nLABEL a={foreign}\n")
         tags = line.tags()
         done = line.run("set", TAG, "--env", "A=1", "--tag", foreign)
         assert (done.status, "another image" in done.err) == (25, True)
