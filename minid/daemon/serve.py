@@ -15,6 +15,7 @@ from typing import Any
 from minid.config import Config
 from minid.daemon.answers import Answers
 from minid.daemon.crew import worker_spawner
+from minid.daemon.daily import Daily
 from minid.daemon.folder_watch import FolderWatch, WatchState
 from minid.daemon.foreman import Foreman
 from minid.daemon.logging import configure_logging, get_logger
@@ -131,6 +132,7 @@ class _Process:
                 tasks = [
                     asyncio.create_task(self._tell_progress(), name="progress"),
                     asyncio.create_task(self._feed_watchdog(), name="watchdog"),
+                    asyncio.create_task(Daily(self._service, self._fault).run(), name="daily"),
                 ]
                 self._manager.ready(self._describe())
                 self._log.info("ready", recipes=len(self._service.catalogue.recipes))
