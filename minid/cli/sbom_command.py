@@ -1,0 +1,52 @@
+"""`minid sbom`: an image's bill of materials."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from minid.cli.store_reader import add_image_argument, open_image
+from minid.errors import HostError
+
+_FORMATS = ("spdx", "cyclonedx")
+
+
+def configure_parser(parser: argparse.ArgumentParser) -> None:
+    """Options of `minid sbom`."""
+    add_image_argument(parser)
+    parser.add_argument(
+        "--format", choices=_FORMATS, default="spdx", help="SPDX 2.3 (default) or CycloneDX 1.6"
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="the file (default: printed)")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Write the document, whole or not at all."""
+    from minid.workbench.origins import Story
+    from minid.workbench.sbom import make_bom
+
+    image = open_image(arguments)
+    bom = make_bom(Story(image.facts, image.records, image.blobs), image.blobs)
+    if arguments.format == "spdx":
+        from minid.formats.spdx import dump_spdx
+
+        data = dump_spdx(bom)
+    else:
+        from minid.formats.cyclonedx import dump_cyclonedx
+
+        data = dump_cyclonedx(bom)
+    if arguments.output in (None, "-"):
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return 0
+    from minid.host.files import write_file
+
+    try:
+        write_file(Path(arguments.output), data)
+    except OSError as error:
+        raise HostError(
+            f"{arguments.output}: expected to write the document, got {error.strerror}"
+        ) from error
+    print(f"{arguments.output}: {len(bom.items)} components, {len(bom.files)} files")
+    return 0
