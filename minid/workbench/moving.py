@@ -47,8 +47,9 @@ def move_tags(
 
     `detail` is the record of an image (`image_record.dump_image` and more) whose blobs are in the
     store. `expected` has the manifest digest (or "") that a tag must still have: StoreError, with
-    nothing done, where one moved meanwhile or a blob is missing. `removed` tags go,
-    in Docker and the export folder too. PublishError where a target that was demanded refuses; the store's tags have moved then.
+    nothing done, where one moved meanwhile or a blob is missing. `removed` tags go, in Docker and
+    the export folder too. PublishError where a target that was demanded refuses; the store's tags
+    have moved then.
     """
     image = replace(parse_image(detail), tags=tuple(names))
     if not shop.blobs.claim(*blobs_of(detail)):
