@@ -6,7 +6,6 @@ Every digest that the archive states is checked by whoever reads the layers.
 
 from __future__ import annotations
 
-import json
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from typing import Any, Protocol
 
 from minid.errors import UnpackError
 from minid.formats.digest import Digest
+from minid.formats.foreign_json import bound_layers, digest_of, get, read_json, typed
 from minid.formats.oci import INDEX_TYPE, MANIFEST_TYPE, normalise_name
 
 _DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -22,7 +22,6 @@ MANIFESTS = (MANIFEST_TYPE, _DOCKER_MANIFEST)
 INDEXES = (INDEX_TYPE, _DOCKER_LIST)
 MAX_SMALL_BYTES = 8 << 20
 _MAX_IMAGES = 1000
-_MAX_LAYERS = 512
 _MAX_NESTING = 4
 
 
@@ -101,13 +100,11 @@ def _read_docker(files: Files) -> list[FoundImage]:
     found = []
     for row in rows:
         where = "manifest.json"
-        config = _path(_get(row, "Config", str, where), where)
-        layers = [
-            _path(_typed(item, str, where), where) for item in _get(row, "Layers", list, where)
-        ]
-        _bound_layers(layers, where)
+        config = _path(get(row, "Config", str, where), where)
+        layers = [_path(typed(item, str, where), where) for item in get(row, "Layers", list, where)]
+        bound_layers(layers, where)
         tags = row.get("RepoTags") or []
-        names = tuple(_typed(tag, str, where) for tag in _typed(tags, list, where))
+        names = tuple(typed(tag, str, where) for tag in typed(tags, list, where))
         data = files.read(config)
         stem = posixpath.basename(config).removesuffix(".json")
         if len(stem) == 64 and Digest.of(data).hex != stem:
@@ -130,7 +127,7 @@ def _follow(
     architecture: str,
     depth: int,
 ) -> Iterator[FoundImage]:
-    kind, digest = descriptor.get("mediaType"), _digest(descriptor, "index.json")
+    kind, digest = descriptor.get("mediaType"), digest_of(descriptor, "index.json")
     path = f"blobs/sha256/{digest.hex}"
     if depth > _MAX_NESTING:
         raise UnpackError(f"{path}: expected indexes in at most {_MAX_NESTING} layers, got more")
@@ -182,49 +179,11 @@ def _read_manifest(files: Files, path: str, digest: Digest, names: tuple[str, ..
 
 def parse_manifest(data: bytes, where: str) -> tuple[Digest, tuple[Digest, ...]]:
     """The digests of an image manifest's configuration and layers; UnpackError for what is none."""
-    value = _typed(_loads(data, where), dict, where)
-    config = _digest(_get(value, "config", dict, where), where)
-    rows = _get(value, "layers", list, where)
-    _bound_layers(rows, where)
-    return config, tuple(_digest(_typed(row, dict, where), where) for row in rows)
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigFacts:
-    """What loading needs of a configuration. `created` as it is written, and may be empty."""
-
-    diff_ids: tuple[Digest, ...]
-    labels: Mapping[str, str]
-    created: str
-    history: tuple[tuple[str, str], ...]
-    """`created_by` and `comment` of the lines that have a layer."""
-
-
-def parse_config(data: bytes, where: str) -> ConfigFacts:
-    """Read an image configuration; UnpackError for what is none, or not for Linux."""
-    value = _typed(_loads(data, where), dict, where)
-    if value.get("os", "linux") != "linux":
-        raise UnpackError(
-            f"{where}: expected an image for linux, got {str(value.get('os'))[:40]!r}"
-        )
-    rootfs = _get(value, "rootfs", dict, where)
-    rows = _get(rootfs, "diff_ids", list, where)
-    _bound_layers(rows, where)
-    run = value.get("config") or {}
-    labels = run.get("Labels") or {} if isinstance(run, dict) else {}
-    lines = [line for line in value.get("history") or [] if isinstance(line, dict)]
-    return ConfigFacts(
-        diff_ids=tuple(_parse_digest(row, where) for row in rows),
-        labels={readable(str(key)): readable(str(item)) for key, item in labels.items()}
-        if isinstance(labels, dict)
-        else {},
-        created=str(value.get("created") or ""),
-        history=tuple(
-            (readable(str(line.get("created_by", ""))), readable(str(line.get("comment", ""))))
-            for line in lines
-            if not line.get("empty_layer")
-        ),
-    )
+    value = typed(read_json(data, where), dict, where)
+    config = digest_of(get(value, "config", dict, where), where)
+    rows = get(value, "layers", list, where)
+    bound_layers(rows, where)
+    return config, tuple(digest_of(typed(row, dict, where), where) for row in rows)
 
 
 def _names(descriptor: Mapping[str, Any]) -> tuple[str, ...]:
@@ -236,15 +195,15 @@ def _names(descriptor: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _descriptors(index: Mapping[str, Any], where: str) -> Iterator[Mapping[str, Any]]:
-    rows = _get(index, "manifests", list, where)
+    rows = get(index, "manifests", list, where)
     if len(rows) > _MAX_IMAGES:
         raise UnpackError(f"{where}: expected at most {_MAX_IMAGES} images, got {len(rows)}")
     for row in rows:
-        yield _typed(row, dict, where)
+        yield typed(row, dict, where)
 
 
 def _blob(descriptor: Mapping[str, Any]) -> str:
-    return f"blobs/sha256/{_digest(descriptor, 'index').hex}"
+    return f"blobs/sha256/{digest_of(descriptor, 'index').hex}"
 
 
 def _verified(files: Files, path: str, digest: Digest) -> bytes:
@@ -255,56 +214,16 @@ def _verified(files: Files, path: str, digest: Digest) -> bytes:
 
 
 def _verified_json(files: Files, path: str, digest: Digest) -> dict[str, Any]:
-    return dict(_typed(_loads(_verified(files, path, digest), path), dict, path))
+    return dict(typed(read_json(_verified(files, path, digest), path), dict, path))
 
 
 def _json(files: Files, path: str, kind: type) -> Any:  # noqa: ANN401 (JSON)
-    return _typed(_loads(files.read(path), path), kind, path)
-
-
-def _loads(data: bytes, where: str) -> object:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise UnpackError(f"{where}: expected JSON, got {str(error)[:80]}") from None
-
-
-def _get(value: object, key: str, kind: type, where: str) -> Any:  # noqa: ANN401 (JSON)
-    return _typed(_typed(value, dict, where).get(key), kind, f"{where}: {key}")
-
-
-def _typed(value: object, kind: type, where: str) -> Any:  # noqa: ANN401 (JSON)
-    if not isinstance(value, kind):
-        raise UnpackError(f"{where}: expected a {kind.__name__}, got {type(value).__name__}")
-    return value
-
-
-def _digest(descriptor: Mapping[str, Any], where: str) -> Digest:
-    return _parse_digest(descriptor.get("digest"), where)
-
-
-def _parse_digest(value: object, where: str) -> Digest:
-    try:
-        if str(value).startswith("sha256:"):
-            return Digest.parse(str(value))
-    except ValueError:
-        pass
-    raise UnpackError(f"{where}: expected a sha256 digest, got {str(value)[:80]!r}")
-
-
-def readable(text: str) -> str:
-    """The text without halves of surrogate pairs, which JSON can hold and UTF-8 cannot."""
-    return text.encode("utf-8", "replace").decode()
+    return typed(read_json(files.read(path), path), kind, path)
 
 
 def _path(text: str, where: str) -> str:
     """A path of the archive, cleaned; UnpackError for one that leads out of it."""
     clean = posixpath.normpath(text)
-    if clean.startswith(("/", "..")) or "\0" in clean or clean != readable(clean):
+    if clean.startswith(("/", "..")) or "\0" in clean:
         raise UnpackError(f"{where}: expected a file of the archive, got {text[:80]!r}")
     return clean
-
-
-def _bound_layers(rows: Sequence[object], where: str) -> None:
-    if len(rows) > _MAX_LAYERS:
-        raise UnpackError(f"{where}: expected at most {_MAX_LAYERS} layers, got {len(rows)}")

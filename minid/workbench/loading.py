@@ -14,13 +14,8 @@ from typing import BinaryIO
 from minid.errors import StoreError, UnpackError, UsageError
 from minid.formats.digest import Digest
 from minid.formats.gzip_stream import gzip_chunks
-from minid.formats.image_archive import (
-    ConfigFacts,
-    FoundImage,
-    FoundLayer,
-    parse_config,
-    read_archive,
-)
+from minid.formats.image_archive import FoundImage, FoundLayer, read_archive
+from minid.formats.image_config import ConfigFacts, parse_config
 from minid.formats.image_words import parse_reference
 from minid.formats.layer_tree import LayerTree
 from minid.formats.oci import CONFIG_TYPE, Descriptor, architecture_of, dump_manifest
