@@ -89,10 +89,12 @@ def _add_tables(table: Any, name: str, values: list[dict[str, Any]]) -> None:  #
 
     if name not in table:
         if name == "edits" and not isinstance(table, InlineTable):
-            table.add(tomlkit.nl())
+            if not table.as_string().endswith("\n\n"):
+                table.add(tomlkit.nl())
             table[name] = tomlkit.aot()
         else:
-            table[name] = tomlkit.array().multiline(not isinstance(table, InlineTable))
+            # A line for each, but in an inline table, where TOML allows none.
+            table[name] = tomlkit.value("[]" if isinstance(table, InlineTable) else "[\n]")
     found = table[name]
     for value in values:
         if isinstance(found, AoT):
@@ -158,7 +160,9 @@ def _add_links(table: Any, links: Pairs) -> None:  # noqa: ANN401
     import tomlkit
 
     if "links" not in table:
-        table["links"] = tomlkit.inline_table()
+        words = (f"{tomlkit.item(a).as_string()} = {tomlkit.item(b).as_string()}" for a, b in links)
+        table["links"] = tomlkit.value("{ " + ", ".join(words) + " }")
+        return
     for path, target in links:
         table["links"][path] = target
 

@@ -89,9 +89,7 @@ def watched_calls(machine: str) -> dict[int, Shape]:
     """Number → shape; empty for a machine that is not known."""
     words = _NUMBERS.get(machine, "").split()
     shapes = _PLAIN | _AT
-    return {
-        int(number): shapes[name] for name, number in zip(words[::2], words[1::2], strict=True)
-    }
+    return {int(number): shapes[name] for name, number in zip(words[::2], words[1::2], strict=True)}
 
 
 def directory_flag(machine: str) -> int:

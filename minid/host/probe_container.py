@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from minid.errors import HostError
+from minid.formats.digest import Digest
 from minid.host.container import Container
 from minid.host.idmap import IdMapping
 
@@ -51,3 +52,7 @@ class ProbeContainer(Container):
         except ValueError as error:
             raise HostError("probe: expected what was seen, got something cut off") from error
         return facts
+
+    def drop_layer(self, diff_id: Digest) -> None:
+        """Take a layer out of the cache that was unpacked for one try, unless others use it."""
+        self._ask("remove", layer=diff_id.hex)

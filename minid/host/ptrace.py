@@ -5,6 +5,7 @@ The result matters: what a seccomp listener is told of a call, it is told before
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -19,7 +20,7 @@ _GETEVENTMSG, _GET_SYSCALL_INFO = 0x4201, 0x420E
 _OPTIONS = 1 | 2 | 4 | 8 | 16 | 1 << 20
 _WALL = 0x40000000  # threads too
 _SYSCALL_STOP = 0x80 | 5
-EVENT_EXEC, EVENT_STOP = 4, 128
+EVENTS_FORK, EVENT_EXEC, EVENT_STOP = (1, 2), 4, 128
 _STOPPING = (19, 20, 21, 22)
 _INFO_BYTES = 88
 _ENTRY, _EXIT = 1, 2
@@ -67,10 +68,8 @@ def resume(stop: Stop) -> None:
         request, signal = _LISTEN, 0  # a group that was stopped stays so
     else:
         request, signal = _SYSCALL, 0 if stop.event or stop.in_call else stop.signal
-    try:
+    with contextlib.suppress(ProcessLookupError):  # killed meanwhile: its end will be told
         _ask(request, stop.tid, signal)
-    except ProcessLookupError:
-        pass  # killed meanwhile: its end will be told
 
 
 def wait_stop() -> Stop | None:

@@ -31,6 +31,7 @@ _MAX_ROWS = 20_000
 _MAX_PATH = 4096
 _TICK_S = 0.02
 _NEEDS_OWNER = frozenset({errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR})
+_KILLED = 128 + signal.SIGKILL
 _ACCOUNTS = ("/etc/passwd", "/etc/group")
 
 
@@ -57,7 +58,7 @@ class Tracer:
         self.executed = False
         self.living: set[int] = set()
         self.background = False
-        self.leaders = {pid}
+        self._processes: set[int] = set()
         machine = os.uname().machine
         self._calls = syscalls.watched_calls(machine)
         self._architecture = ptrace.ARCHITECTURES.get(machine, 0)
@@ -103,6 +104,8 @@ class Tracer:
         with contextlib.suppress(OSError, ValueError):
             if stop.event == ptrace.EVENT_EXEC:
                 self._executed(stop.tid)
+            elif stop.event in ptrace.EVENTS_FORK:
+                self._processes.add(ptrace.event_message(stop.tid))
             elif stop.in_call:
                 self._call(stop.tid)
         if self._ear.waits or self._turn % 8 == 0:
@@ -117,8 +120,9 @@ class Tracer:
             self.ends[stop.tid] = stop.code
         if stop.tid == self.pid:
             self.code = stop.code
-            # What lives on when the first process goes is killed with it.
-            self.background = stop.code == 0 and any(_is_process(tid) for tid in self.living)
+            # What lives on when the first process goes is killed with it, and ends before it.
+            killed = any(self.ends.get(tid) == _KILLED for tid in self._processes)
+            self.background = stop.code == 0 and killed
 
     def _executed(self, tid: int) -> None:
         former = ptrace.event_message(tid)
@@ -184,8 +188,10 @@ class Tracer:
     def _note(self, tid: int, begun: _Pending, error: int) -> None:
         name = {"creat": "open", "openat2": "open"}.get(begun.shape.name, begun.shape.name)
         flags = begun.flags | (syscalls.O_CREAT if begun.shape.name == "creat" else 0)
-        flags = flags & 3 | (4 if flags & syscalls.O_CREAT else 0) | (
-            8 if flags & syscalls.directory_flag(os.uname().machine) else 0
+        flags = (
+            flags & 3
+            | (4 if flags & syscalls.O_CREAT else 0)
+            | (8 if flags & syscalls.directory_flag(os.uname().machine) else 0)
         )
         if name == "open":
             self._last_file = begun.path
@@ -226,18 +232,6 @@ def show_address(data: bytes) -> str:
 
 def _text(data: bytes) -> str:
     return data.partition(b"\0")[0].decode("utf-8", "surrogateescape")
-
-
-def _is_process(tid: int) -> bool:
-    """Whether it is the first thread of a process that was left alive."""
-    try:
-        with open(f"/proc/{tid}/status", errors="replace") as file:
-            fields = dict(line.split(":", 1) for line in file if ":" in line)
-    except OSError:
-        return False
-    return fields.get("Tgid", "").strip() == str(tid) and not fields["State"].strip().startswith(
-        ("Z", "X")
-    )
 
 
 def _uid(tid: int) -> int:

@@ -1,0 +1,329 @@
+"""`minid probe`: run an image's program, say what it missed, and write that into its recipe."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING
+
+from minid.cli.folder import add_json_option, load_folder
+from minid.cli.store_reader import find_image, open_records
+from minid.cli.words import print_json, print_table, printable
+from minid.errors import UsageError
+
+if TYPE_CHECKING:
+    from minid.cli.folder import Folder
+    from minid.formats.probe import Finding
+    from minid.line.workshop import Workshop
+    from minid.recipe import Recipe
+    from minid.workbench.probe_subject import Subject
+    from minid.workbench.probing import Report
+
+_MAX_BUILDS = 5
+_SECONDS = 10.0
+
+
+def configure_parser(parser: argparse.ArgumentParser) -> None:
+    """Options of `minid probe`."""
+    parser.usage = "minid probe [NAME] [--run ID] [options] [-- COMMAND...]"
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a tag, a recipe, or a digest")
+    parser.add_argument("--run", type=int, metavar="ID", help="the root that this run had composed")
+    parser.add_argument(
+        "--seconds",
+        type=_seconds,
+        metavar="N",
+        help="watch for that long (default: until nothing new comes, at most 10)",
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="also what the program does well without"
+    )
+    parser.add_argument(
+        "--apply", action="store_true", help="write the lines into the recipe, build, look again"
+    )
+    add_json_option(parser)
+    _take_command(parser)
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 3600:
+        raise ValueError(text)
+    return value
+
+
+def _take_command(parser: argparse.ArgumentParser) -> None:
+    """What stands behind `--` is the command, also where there is no NAME."""
+    plain = parser.parse_known_args
+
+    def parse(
+        args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        words = list(args or ())
+        at = words.index("--") if "--" in words else len(words)
+        found, rest = plain(words[:at], namespace)
+        found.words = words[at + 1 :]
+        return found, rest
+
+    parser.parse_known_args = parse  # type: ignore[method-assign,assignment]
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """0 when nothing is missing, 1 when something is; with --apply the status of the build."""
+    if arguments.name is None and arguments.run is None:
+        raise UsageError("probe: expected NAME or --run ID, got neither")
+    if arguments.apply:
+        return _apply(arguments)
+    folder = load_folder(arguments)
+    with _watched(arguments, folder, arguments.run) as (subject, report):
+        facts = _facts(subject, report)
+    if arguments.json:
+        print_json(facts)
+    else:
+        _print_report(arguments, folder, subject, report)
+    return 1 if report.missing or _went_wrong(report) else 0
+
+
+@contextmanager
+def _watched(
+    arguments: argparse.Namespace, folder: Folder, run: int | None
+) -> Iterator[tuple[Subject, Report]]:
+    """Probe what the command line names."""
+    from minid.line.workshop import open_guest
+    from minid.store.contents import read_content
+    from minid.workbench.probe_subject import command_of, knocks_of, programs_of
+    from minid.workbench.probing import Place, Request, probe
+
+    open_records(folder.config).close()
+    with open_guest(folder.config, folder.recipes) as shop, _subject(
+        arguments, shop, run
+    ) as subject:  # fmt: skip
+        recipe = folder.recipes.get(subject.recipe)
+        words = tuple(arguments.words)
+        request = Request(
+            argv=words or command_of(subject, recipe),
+            seconds=arguments.seconds or _SECONDS,
+            whole=arguments.seconds is not None,
+            knocks=() if words else knocks_of(subject, recipe),
+            programs=() if words else programs_of(recipe),
+        )
+        if not request.argv:
+            raise UsageError(
+                f"{subject.name}: expected a command to run, got an image that has none",
+                hint=f"minid probe {subject.name} -- COMMAND",
+            )
+        place = Place(
+            shop.config.paths.layers, shop.jobs_folder, read_content(shop.blobs), shop.cancel
+        )
+
+        def progress(text: str) -> None:
+            if sys.stderr.isatty():
+                print(printable(f"{subject.name}: {text}"), file=sys.stderr)
+
+        yield subject, probe(subject, request, place, progress=progress)
+
+
+@contextmanager
+def _subject(arguments: argparse.Namespace, shop: Workshop, run: int | None) -> Iterator[Subject]:
+    from minid.workbench.probe_subject import failed_run, image_subject, run_subject
+
+    name = arguments.name or ""
+    number = run
+    if number is None and name in shop.recipes:
+        number = failed_run(shop.records, name) or None
+    if number is not None:
+        with run_subject(number, name, shop) as subject:
+            yield subject
+        return
+    yield image_subject(name, find_image(shop.records, name), shop.blobs)
+
+
+def _apply(arguments: argparse.Namespace) -> int:
+    """Write, build and look again, until nothing is missing or nothing more can be done."""
+    from minid.formats.recipe_lines import show_lines
+
+    done: list[dict[str, object]] = []
+    run, status = arguments.run, 0
+    for number in range(1, _MAX_BUILDS + 1):
+        folder = load_folder(arguments)
+        with _watched(arguments, folder, run) as (subject, report):
+            facts = _facts(subject, report)
+        done.append(facts)
+        if not arguments.json:
+            _print_report(arguments, folder, subject, report, number)
+        if not report.lines or (status > 0 and not _is_new(done)):
+            break
+        recipe = _need_recipe(subject, folder)
+        before = recipe.file.read_bytes()
+        _write(recipe, before.decode(), report)
+        if not arguments.json:
+            print(printable(f"written to {recipe.file}; building"))
+        status = _build(arguments, recipe)
+        facts["applied"] = {"file": str(recipe.file), "build": status}
+        facts["lines"] = show_lines(report.lines)
+        run = None
+        if status and not _can_go_on(folder, recipe.name):
+            from minid.host.files import write_file
+
+            write_file(recipe.file.resolve(), before, mode=recipe.file.stat().st_mode & 0o777)
+            print(printable(f"minid: {recipe.file}: as it was before"), file=sys.stderr)
+            break
+    if arguments.json:
+        print_json({"rounds": done, "build": status})
+    return status or (1 if report.missing or _went_wrong(report) else 0)
+
+
+def _is_new(done: Sequence[Mapping[str, object]]) -> bool:
+    """Whether the last look found lines that the one before had not."""
+    return len(done) < 2 or done[-1]["lines"] != done[-2]["lines"]
+
+
+def _need_recipe(subject: Subject, folder: Folder) -> Recipe:
+    found = folder.recipes.get(subject.recipe)
+    if found is None:
+        raise UsageError(
+            f"{subject.name}: expected an image of a recipe, got one that came from elsewhere",
+            hint="without --apply the lines are printed; `minid new` makes a recipe",
+        )
+    return found
+
+
+def _write(recipe: Recipe, text: str, report: Report) -> None:
+    from minid.formats.recipe_lines import add_lines
+    from minid.host.files import write_file
+    from minid.recipe_reader import parse_recipe
+
+    data = add_lines(text, report.lines).encode()
+    parse_recipe(data, recipe.file)  # what is written must be a recipe still
+    write_file(recipe.file.resolve(), data, mode=recipe.file.stat().st_mode & 0o777)
+
+
+def _build(arguments: argparse.Namespace, recipe: Recipe) -> int:
+    """`minid build RECIPE`, through the service where one runs. What it tells goes to standard
+    error where standard output is JSON."""
+    from minid.cli import build_command
+    from minid.cli.main import report_error
+    from minid.errors import MinidError
+
+    parser = argparse.ArgumentParser()
+    build_command.configure_parser(parser)
+    given = parser.parse_args([recipe.name, *(["--quiet"] if arguments.json else [])])
+    given.config = arguments.config
+    with redirect_stdout(sys.stderr if arguments.json else sys.stdout):
+        try:
+            return build_command.execute(given)
+        except MinidError as error:
+            report_error(error, as_json=False)
+            return error.exit_code
+
+
+def _can_go_on(folder: Folder, name: str) -> bool:
+    """Whether the build came to a root that can be looked at again."""
+    from minid.workbench.probe_subject import failed_run
+
+    records = open_records(folder.config)
+    try:
+        return failed_run(records, name) > 0
+    finally:
+        records.close()
+
+
+def _went_wrong(report: Report) -> bool:
+    return report.end is None or report.end.failed
+
+
+def _facts(subject: Subject, report: Report) -> dict[str, object]:
+    from minid.formats.recipe_lines import show_lines
+
+    end = report.end
+    return {
+        "name": subject.name,
+        "recipe": subject.recipe or None,
+        "version": subject.version,
+        "run": subject.run or None,
+        "manifest": subject.manifest or None,
+        "of": subject.what,
+        "findings": [
+            finding_json(finding, number)
+            for number, one in enumerate(report.rounds, 1)
+            for finding in one.findings
+        ],
+        "lines": show_lines(report.lines),
+        "end": None if end is None else {
+            "running": end.alive,
+            "exit_code": end.exit_code,
+            "background": end.background,
+            "output": list(end.output),
+            "answers": list(end.answers),
+        },
+    }  # fmt: skip
+
+
+def finding_json(finding: Finding, number: int) -> dict[str, object]:
+    """A finding as JSON."""
+    from minid.formats.recipe_lines import show_lines
+
+    return {
+        "round": number,
+        "at_ms": finding.at_ms,
+        "kind": finding.kind,
+        "what": finding.what,
+        "why": finding.why,
+        "needed": finding.needed,
+        "supplied_by": finding.supplied or None,
+        "lines": show_lines(finding.lines),
+        "advice": finding.advice or None,
+    }
+
+
+def _print_report(
+    arguments: argparse.Namespace,
+    folder: Folder,
+    subject: Subject,
+    report: Report,
+    number: int = 0,
+) -> None:
+    from minid.formats.recipe_lines import show_lines
+
+    head = f"{subject.name} ({subject.what})"
+    print(printable(f"{head}, look {number}" if number else head))
+    rows = []
+    left_out = 0
+    for turn, one in enumerate(report.rounds, 1):
+        for finding in one.findings:
+            if not (finding.needed or finding.supplied or arguments.all):
+                left_out += 1
+                continue
+            rows.append(
+                [str(turn), f"{finding.at_ms} ms", finding.kind, finding.what, _words(finding)]
+            )
+    print_table(["RUN", "AT", "KIND", "WHAT", "WHY"], rows)
+    if left_out and not arguments.all:
+        print(f"{left_out} more that it does without: --all shows them")
+    if report.lines:
+        where = folder.recipes.get(subject.recipe)
+        print(printable(f"for {where.file.name if where else 'a recipe'}:"))
+        for line in show_lines(report.lines).splitlines():
+            print(printable(f"  {line}".rstrip()))
+    print(printable(_end_words(report)))
+    end = report.end
+    if end is not None and end.failed:
+        for line in end.output[-5:]:
+            print(printable(f"  | {line}"))
+
+
+def _words(finding: Finding) -> str:
+    words = finding.why if finding.needed or finding.supplied else f"{finding.why} (optional)"
+    return f"{words}; {finding.advice}" if finding.advice else words
+
+
+def _end_words(report: Report) -> str:
+    end, given = report.end, "with these lines " if report.lines else ""
+    if end is None:
+        return f"{given}it does not start"
+    if end.alive:
+        return f"{given}it runs, and misses nothing" if not report.missing or given else "it runs"
+    if end.background:
+        return f"{given}it goes to the background, which ends the container"
+    return f"{given}it ends with status {end.exit_code}"

@@ -1,0 +1,52 @@
+"""From what a program asked of the kernel to what its root lacks, each with its recipe line.
+
+Pure: one run's events and the root's files in, findings in order of time out.
+"""
+
+from __future__ import annotations
+
+from minid.formats.probe import Event, Finding, Seen, is_library, missed_events
+from minid.formats.probe_files import missed_findings
+from minid.formats.probe_ground import Ground, parent_of
+from minid.formats.probe_means import (
+    background_findings,
+    device_findings,
+    named_devices,
+    refused_findings,
+    socket_findings,
+)
+from minid.formats.probe_names import find_names
+
+
+def find_missing(seen: Seen, ground: Ground) -> list[Finding]:
+    """Everything that one run shows to be missing, in order of time, each once."""
+    found: list[Finding] = [*find_names(seen, ground.accounts)]
+    missed = missed_events(seen.events)
+    searched = {parent_of(event.path) for event in missed if is_library(event.leaf)}
+    missed = [event for event in missed if event.call != "stat" or event.path not in searched]
+    for event in missed:
+        found += missed_findings(event, seen, ground)
+    for event in seen.events:
+        found += refused_findings(event, seen, ground)
+        found += socket_findings(event, seen)
+    found += background_findings(seen)
+    if not any(one.needed and one.kind != "name service" for one in found):
+        last = _last_words(seen, missed)  # nothing else explains why it failed
+        found += missed_findings(last, seen, ground, last=True) if last else ()
+    for event in seen.events:
+        found += device_findings(event, ground)
+    found += named_devices(seen, ground)
+    unique: dict[tuple[str, str], Finding] = {}
+    for one in sorted(found, key=lambda item: item.at_ms):
+        key = (one.kind, one.what)
+        if key not in unique or (one.needed and not unique[key].needed):
+            unique[key] = one
+    return sorted(unique.values(), key=lambda item: item.at_ms)
+
+
+def _last_words(seen: Seen, missed: list[Event]) -> Event | None:
+    """What a program that failed had looked for last: most often what it failed for."""
+    if not seen.failed:
+        return None
+    failed = [event for event in missed if event.reads and not is_library(event.leaf)]
+    return max(failed, key=lambda event: event.last, default=None)
