@@ -24,11 +24,12 @@ from minid.line.planning import Standing
 from minid.line.promise import Promise
 from minid.line.run import Output, Run, hold_environment, open_run
 from minid.line.shipping import Below
+from minid.line.stored_base import hold_stored
 from minid.line.tidy import tidy_layers
 from minid.line.workshop import Workshop
 from minid.model import Environment
 from minid.recipe import Recipe
-from minid.recipe_graph import references
+from minid.recipe_graph import is_stored, references
 from minid.steps.plan import Plan, make_plan
 from minid.store.reach import blobs_of
 
@@ -207,6 +208,8 @@ def _reason(line: _Line, standing: Standing) -> str:
 def run_line(line: _Line, run: Run, standing: Standing, below: Mapping[str, Promise[Made]]) -> Made:
     """Walk one recipe along the line."""
     recipe = run.recipe
+    # Before all that takes long: it may not be there.
+    stored = Made(*hold_stored(line.shop, recipe)) if is_stored(recipe.rootfs.base) else None
     needs = {name: _wait(recipe, name, below[name]) for name in recipe.build.needs}
     trees = [made.tree for made in needs.values()]
     keys = {name: made.plan.compile for name, made in needs.items()}
@@ -233,7 +236,7 @@ def run_line(line: _Line, run: Run, standing: Standing, below: Mapping[str, Prom
         archive = standing.archive
     if recipe.kind == "library":
         return Made(plan, Digest.parse(str(payload["tree"])))
-    base = _wait_for_base(recipe, below)
+    base = stored or _wait_for_base(recipe, below)
     plan = plan_with(archive, base.plan if base else None)
     under = Below(base.tree, base.base) if base and base.base else None
     composed = shipping.compose(run, plan, payload, standing.files, under)

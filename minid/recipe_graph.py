@@ -45,17 +45,23 @@ def unknown_recipe(name: str, known: Iterable[str]) -> UsageError:
 
 def references(made: Recipe) -> tuple[str, ...]:
     """The names of the recipes that this one builds on: its needs, then its base."""
-    based = made.kind == "image" and made.rootfs.base != SCRATCH
+    base = made.rootfs.base
+    based = made.kind == "image" and base != SCRATCH and not is_stored(base)
     return (*made.build.needs, made.rootfs.base) if based else made.build.needs
+
+
+def is_stored(base: str) -> bool:
+    """Whether a base is a tag of the store (`debian:12`), which no recipe needs to make."""
+    return ":" in base
 
 
 def _check_base(
     made: Recipe, recipes: Mapping[str, Recipe], broken: Collection[str]
 ) -> Iterator[Problem]:
     base = made.rootfs.base
-    if made.kind == "library" or base == SCRATCH or base in broken:
+    if made.kind == "library" or base == SCRATCH or is_stored(base) or base in broken:
         return
-    expected = 'the name of an image recipe or "scratch"'
+    expected = 'the name of an image recipe, a tag of the store or "scratch"'
     if base not in recipes:
         yield Problem(str(made.file), "rootfs.base", expected, f'"{base}"', _like(base, recipes))
     elif recipes[base].kind == "library":

@@ -8,6 +8,7 @@ from typing import Any
 from minid import recipe
 from minid.formats.table import Key, Pairs, Table, array_of, one_of
 from minid.formats.values import (
+    BASE,
     FILE_NAME,
     FILLED_STRING,
     FOLDER_PATH,
@@ -16,7 +17,6 @@ from minid.formats.values import (
     IMAGE_PATH,
     LINK_TARGET,
     MODE,
-    NAME,
     STRING,
     USER_NAME,
     integer,
@@ -100,7 +100,12 @@ EDIT = Table(
 )
 ROOTFS = Table(
     (
-        Key("base", NAME, 'The image recipe below it, or `"scratch"`.', '"busybox"'),
+        Key(
+            "base",
+            BASE,
+            'The image recipe below it, a tag of the store, or `"scratch"`.',
+            '"busybox"',
+        ),
         Key("users", array_of(USER, "tables"), "Users to add.", "[]"),
         Key("groups", array_of(GROUP, "tables"), "Groups to add besides the users' own.", "[]"),
         Key("directories", array_of(DIRECTORY, "tables"), "Directories to make.", "[]"),

@@ -9,16 +9,12 @@ from __future__ import annotations
 import json
 import re
 
-from minid.formats.values import IMAGE_PATH_PATTERN
+from minid.formats.values import IMAGE_PATH_PATTERN, REFERENCE_PATTERN
 
 SHELL = ("/bin/sh", "-c")
 _LONGEST = 32768
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-_REFERENCE = re.compile(
-    r"([a-z0-9]+(?:[.-][a-z0-9]+)*(?::[0-9]{1,5})?/)?"
-    r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
-    r":[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
-)
+_REFERENCE = re.compile(REFERENCE_PATTERN)
 _SIGNALS = re.compile(
     r"HUP|INT|QUIT|ILL|TRAP|ABRT|BUS|FPE|KILL|USR1|SEGV|USR2|PIPE|ALRM|TERM|STKFLT|CHLD|CONT|STOP|"
     r"TSTP|TTIN|TTOU|URG|XCPU|XFSZ|VTALRM|PROF|WINCH|IO|PWR|SYS|"

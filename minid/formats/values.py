@@ -21,6 +21,12 @@ from minid.formats.quantity import (
 from minid.formats.table import Array, Pairs, Scalar
 
 _NAME = r"[a-z0-9]+([._-][a-z0-9]+)*"
+REFERENCE_PATTERN = (
+    r"([a-z0-9]+(?:[.-][a-z0-9]+)*(?::[0-9]{1,5})?/)?"
+    r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
+    r":[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+)
+"""`[REGISTRY/]NAME:TAG`."""
 # Line breaks, other controls, and the marks that make a terminal show text in another order.
 _NO_CONTROLS = r"[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 _SEGMENT = r"(?!\.{1,2}(/|$))(?!\.wh\.)[^/\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]"
@@ -154,6 +160,11 @@ LINE = text("a string on one line", rf"{_NO_CONTROLS}*", longest=1000)
 STRING = text("a string without NUL", longest=65536)
 FILLED_STRING = text("a string that is not empty", r"[^\x00]+", longest=65536)
 NAME = text('a name such as "nginx" or "php-fpm"', _NAME, longest=64)
+BASE = text(
+    'a name such as "busybox", or a tag such as "registry.example/base:1"',
+    rf"{_NAME}|{REFERENCE_PATTERN}",
+    longest=384,
+)
 SHA256 = text("64 lower-case hex digits", r"[0-9a-f]{64}", longest=64, convert=Digest.parse)
 URL = text("an http or https URL without credentials", _URL, longest=2000)
 URL_TEMPLATE = template(URL.expects, _URL)

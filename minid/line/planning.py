@@ -16,9 +16,10 @@ from minid.formats.image_record import parse_image
 from minid.host.docker_engine import engine_answers
 from minid.host.environment import find_environment
 from minid.line.by_hand import put_by_hand
+from minid.line.stored_base import find_stored, stored_plan
 from minid.model import Environment, Image
 from minid.recipe import Recipe, tag_names
-from minid.recipe_graph import references
+from minid.recipe_graph import is_stored, references
 from minid.steps.plan import OwnFiles, Plan, changed_inputs, load_own_files, make_plan
 from minid.steps.publish import workable_targets
 from minid.store.blobs import Blobs
@@ -183,7 +184,7 @@ def _plan_recipe(recipe: Recipe, standings: Mapping[str, Standing], desk: _Desk)
     files = load_own_files(recipe)
     environment = desk.environment(recipe)
     needs = {name: standings[name].plan for name in recipe.build.needs}
-    base = standings[recipe.rootfs.base].plan if _has_base(recipe) else None
+    base = _plan_base(recipe, standings, desk)
     digests = archive_digests(recipe)
     blank = Standing(recipe, files, environment, digests[0], None, (), None, (), False)
     if environment is None or None in needs.values() or (_has_base(recipe) and base is None):
@@ -246,6 +247,16 @@ def _find_edited(recipe: Recipe, image: Image, desk: _Desk) -> Image | None:
     detail = put_by_hand(desk.records, names, manifest)
     found = parse_image(detail) if detail else None
     return found if found and _is_whole(found, desk) else None
+
+
+def _plan_base(recipe: Recipe, standings: Mapping[str, Standing], desk: _Desk) -> Plan | None:
+    name = recipe.rootfs.base
+    if not _has_base(recipe):
+        return None
+    if is_stored(name):
+        detail = find_stored(desk.records, name)
+        return stored_plan(detail) if detail else None
+    return standings[name].plan
 
 
 def _has_base(recipe: Recipe) -> bool:

@@ -264,3 +264,33 @@ def test_layers_of_another_repository_are_not_sent_again(built: Line, place: Pat
         assert (sent.present, mounted.sent) == (0, 0)
         shown = skopeo("inspect", "--tls-verify=false", f"docker://{registry.host}/b:1")
         assert json.loads(shown)["Digest"] == str(digest)
+
+
+def test_a_recipe_stands_on_an_image_of_a_registry(built: Line, place: Path) -> None:
+    ground = next(name for name in built.tags() if name.startswith("ground:"))
+    recipe, text = built.recipe(NAME), built.recipe(NAME).read_text()
+    with run_registry(place / "base") as registry:
+        base = f"{registry.host}/team/base:1"
+        try:
+            recipe.write_text(text.replace('base = "ground"', f'base = "{base}"'))
+            assert base in recipe.read_text()
+            missing = built.run("build", NAME)
+            assert (missing.status, f"minid pull {base}" in missing.err) == (11, True)
+            assert built.run("push", ground, base).status == 0
+            assert built.run("pull", base).status == 0
+            made = built.build(NAME)[NAME]
+            assert made["status"] == "built"
+            assert built.query("inspect", TAG)["base"] == built.tags()[base]
+            assert built.build(NAME)[NAME]["status"] == "unchanged"
+            # Another image under the tag is another input.
+            edited = built.run("set", ground, "--label", "a=b", "--json")
+            assert edited.status == 0, edited.err
+            assert built.run("push", ground, base).status == 0
+            assert built.run("pull", base).status == 0
+            again = built.build(NAME)[NAME]
+            assert (again["status"], again["changes"]) == ("built", ["base"])
+            assert built.query("inspect", TAG)["base"] == built.tags()[base]
+        finally:
+            recipe.write_text(text)
+            built.query("undo", ground)
+            built.build(NAME)
