@@ -171,7 +171,8 @@ CASES = [
     Case(
         "missing_base",
         errors.RecipeError,
-        'rootfs.base: expected the name of an image recipe, a tag of the store or "scratch", got "grund"',
+        'rootfs.base: expected the name of an image recipe, a tag of the store or "scratch", '
+        'got "grund"',
         edit('base = "ground"', 'base = "grund"'),
     ),
     Case(
