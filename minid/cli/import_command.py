@@ -71,6 +71,8 @@ def _name(given: str | None, source: Path) -> str:
         return reference("import", given)
     from minid.workbench.loading import name_of_file
 
+    if str(source) != "-" and not source.exists():
+        raise UsageError(f"{source}: expected a folder or a tar archive, got nothing")
     name = name_of_file(source.resolve().name) if str(source) != "-" else ""
     if not name:
         raise UsageError(f"import: {source}: expected a name for it, got none", hint="NAME:TAG")

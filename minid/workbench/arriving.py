@@ -158,7 +158,7 @@ def _refuse_taken(shop: Workshop, taken: Sequence[Taken], arrival: Arrival) -> N
         manifest = str(item.detail["manifest"])
         for name in item.names:
             if named.setdefault(name, manifest) != manifest:
-                raise UnpackError(f"archive: expected one image named {name}, got several")
+                raise UnpackError(f"expected one image named {name}, got several")
             holder = shop.records.tagged(name)
             if holder and holder != manifest and not arrival.replace:
                 raise UsageError(

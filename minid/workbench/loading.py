@@ -6,7 +6,8 @@ All of an archive is verified before anything of it gets a name in the store.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -60,25 +61,36 @@ def load_archive(shop: Workshop, file: BinaryIO, arrival: Arrival) -> LoadedArch
     `file` can be sought. UnpackError for what is damaged, UsageError for an image without a name
     or for a tag that another image has; the store is then as before.
     """
-    if not is_image_archive(lambda: open_tar(file)):
-        return LoadedArchive("root file system", (load_root(shop, file, arrival),))
-    with temporary_folder(shop.jobs_folder, "load-") as folder:
-        spool = Spool(folder)
-        spool.take(open_tar(file))
-        return _load(shop, spool, arrival)
+    with _naming(arrival.origin):
+        if not is_image_archive(lambda: open_tar(file)):
+            return LoadedArchive("root file system", (load_root(shop, file, arrival),))
+        with temporary_folder(shop.jobs_folder, "load-") as folder:
+            spool = Spool(folder)
+            spool.take(open_tar(file))
+            return _load(shop, spool, arrival)
 
 
 def load_layout(shop: Workshop, folder: Path, arrival: Arrival) -> LoadedArchive:
     """Take the images of an OCI layout in a folder in, as `load_archive` does."""
-    return _load(shop, LayoutFolder(folder), arrival)
+    with _naming(arrival.origin):
+        return _load(shop, LayoutFolder(folder), arrival)
+
+
+@contextmanager
+def _naming(origin: str) -> Iterator[None]:
+    """What is wrong with an archive is told with the archive's name."""
+    try:
+        yield
+    except UnpackError as error:
+        raise UnpackError(f"{origin}: {error.message}", hint=error.hint) from error
 
 
 def _load(shop: Workshop, files: Source, arrival: Arrival) -> LoadedArchive:
     found = read_archive(files, architecture_of(shop.machine))
     if found is None or not found.images:
         raise UnpackError(
-            f"{arrival.origin}: expected the images of an OCI layout, or of `docker save` since "
-            "1.10, got none"
+            "expected the images of an OCI layout, or of `docker save` since 1.10, got none",
+            hint="`minid import` takes a root file system",
         )
     if arrival.tags and len(found.images) > 1:
         raise UsageError(f"--tag: expected one image to name, got {len(found.images)}")
@@ -190,7 +202,7 @@ def familiar_name(name: str) -> str:
     try:
         return parse_reference(bare)
     except ValueError as error:
-        raise UnpackError(f"archive: name: {error}") from error
+        raise UnpackError(f"name: {error}") from error
 
 
 def name_of_file(file: str) -> str:

@@ -56,5 +56,5 @@ def write_archive(path: Path, chunks: Iterable[bytes]) -> int:
         return path.stat().st_size
     except OSError as error:
         raise HostError(
-            f"{error.filename or path}: expected to write the archive, got {error.strerror}"
+            f"{path}: expected to write the archive, got {error.strerror}"
         ) from error

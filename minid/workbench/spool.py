@@ -183,5 +183,5 @@ def is_image_archive(chunks: Callable[[], Iterator[bytes]]) -> bool:
         if number > _LOOKED_AT:
             return False
     if not number:
-        raise UnpackError("archive: expected images or files, got an empty archive")
+        raise UnpackError("expected images or files, got an empty archive")
     return False

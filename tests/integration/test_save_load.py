@@ -109,6 +109,8 @@ def test_podman_gives_back_what_it_was_given(
     assert "sha256:" + shown["Id"] == before["config"]
     for kind in ("docker-archive", "oci-archive"):
         podman("save", "-q", "--format", kind, "-o", str(other.folder / f"{kind}.tar"), TAG)
+        assert other.run("load", f"{kind}.tar").status == 0
+        assert TAG in other.tags()  # podman calls it localhost/…
         done = other.run("load", f"{kind}.tar", "--tag", f"{kind}:1", "--json")
         assert done.status == 0, done.err
         assert done.json()["images"][0]["config"] == before["config"]
