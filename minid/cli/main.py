@@ -18,6 +18,7 @@ COMMANDS = {
     "cancel": "end runs that wait or run",
     "check": "ask upstreams now, and say what was decided and why",
     "daemon": "keep images in step with recipes and upstreams, until told to stop",
+    "diff": "show how two images differ, or an image and a container",
     "doctor": "say what this machine lacks, and how to mend it",
     "drain": "start no run any more, and wait until none runs",
     "edits": "show what was done to images by hand, by whom and why",
@@ -61,7 +62,7 @@ COMMANDS = {
 
 
 def make_parser(command: str | None) -> argparse.ArgumentParser:
-    """The parser, with the options of `command` only."""
+    """The parser of `command` alone, or of what all commands are: forty of them take time."""
     parser = argparse.ArgumentParser(
         prog="minid",
         description="Recipe in, minimal tested container image out.",
@@ -72,11 +73,26 @@ def make_parser(command: str | None) -> argparse.ArgumentParser:
         "-C", "--config", metavar="FILE", help="config.toml (default: here, above, /etc/minid)"
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for name, text in COMMANDS.items():
+    for name in COMMANDS if command is None else [command]:
+        text = COMMANDS[name]
         child = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         if name == command:
             _module(name).configure_parser(child)
     return parser
+
+
+def find_command(words: Sequence[str]) -> str | None:
+    """The command among the words: the first that is neither an option nor the value of one. None
+    where it is none, or help is asked for before it."""
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-"):
+            return word if word in COMMANDS else None
+        if word in ("-h", "--help"):
+            return None
+        if word == "-C" or (word.startswith("--c") and "=" not in word):
+            next(rest, None)
+    return None
 
 
 def _module(command: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 (a module with a protocol)
@@ -86,8 +102,7 @@ def _module(command: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 (a mo
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; see docs/reference/errors.md."""
     words = list(sys.argv[1:] if argv is None else argv)
-    command = next((word for word in words if word in COMMANDS), None)
-    arguments = make_parser(command).parse_args(words)
+    arguments = make_parser(find_command(words)).parse_args(words)
     if arguments.command is None:
         make_parser(None).print_help()
         return 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from minid.errors import HostError, UsageError
 
@@ -30,13 +31,35 @@ def container_files(name: str) -> Iterator[tuple[str, Iterator[bytes]]]:
         image = str(container.attrs["Config"]["Image"])
         yield image, _checked(container.export(chunk_size=_PIECE))
     except NotFound:
-        raise UsageError(
-            f"docker: expected a container, got {name!r}", hint="docker ps -a lists them"
-        ) from None
+        raise _no_container(name) from None
     except DockerException as error:
         raise HostError(f"docker: container {name!r}: {error}") from error
     finally:
         client.close()
+
+
+def container_config(name: str) -> dict[str, Any]:
+    """The configuration that a container was created with, as the engine has it.
+
+    UsageError where there is no such container, HostError where no engine answers.
+    """
+    import docker
+    from docker.errors import DockerException, NotFound
+
+    try:
+        client = docker.from_env(timeout=TIMEOUT_S)
+        try:
+            return dict(client.containers.get(name).attrs["Config"])
+        finally:
+            client.close()
+    except NotFound:
+        raise _no_container(name) from None
+    except DockerException as error:
+        raise HostError(f"docker: container {name!r}: {error}") from error
+
+
+def _no_container(name: str) -> UsageError:
+    return UsageError(f"docker: expected a container, got {name!r}", hint="docker ps -a lists them")
 
 
 def _checked(chunks: Iterator[bytes]) -> Iterator[bytes]:
