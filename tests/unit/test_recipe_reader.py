@@ -615,10 +615,12 @@ def test_bases_and_needs_exist_and_are_of_the_right_kind() -> None:
         'mean "zlib"?',
         "need.toml: build.needs[1]: expected the name of a library recipe, got the image recipe "
         '"busybox"',
-        'typo.toml: rootfs.base: expected the name of an image recipe, a tag of the store or "scratch", '
+        "typo.toml: rootfs.base: expected the name of an image recipe, a tag of the store or "
+        '"scratch", '
         'got "busibox"; '
         'did you mean "busybox"?',
-        'wrong.toml: rootfs.base: expected the name of an image recipe, a tag of the store or "scratch", '
+        "wrong.toml: rootfs.base: expected the name of an image recipe, a tag of the store or "
+        '"scratch", '
         "got the "
         'library recipe "zlib"',
     ]
