@@ -16,6 +16,7 @@ from minid.cli.store_reader import find_image, open_blobs, open_records
 from minid.cli.words import print_json, printable
 from minid.config import Config
 from minid.errors import UsageError
+from minid.line.workshop import refuse_foreign
 
 if TYPE_CHECKING:
     from minid.formats.changes import Change
@@ -83,6 +84,7 @@ def execute(arguments: argparse.Namespace) -> int:
         raise UsageError("shell: expected NAME or --run ID, got neither")
     config = load_folder_config(arguments)
     records, blobs = open_records(config), open_blobs(config)
+    refuse_foreign(config.paths.state)
     wanted = _Wanted(arguments, config, records, blobs)
     if arguments.status:
         return wanted.status()
@@ -170,8 +172,8 @@ class _Wanted:
 
         given = self.arguments
         if self.bench is None:
-            with open_guest(self.config, {}):
-                self.bench = make_bench(self.config.paths.state, self.source(), self.blobs)
+            with open_guest(self.config, {}) as shop:
+                self.bench = make_bench(self.config.paths.state, self.source(), shop.blobs)
         else:
             self.tell_moved(self.bench)
         source = self.bench.source

@@ -47,7 +47,8 @@ def keep_bench(arguments: argparse.Namespace, bench: Bench, records: Records, bl
     kept = plan_keep(changes, data, recipe, ground, tree=tree, blobs=blobs)
     if not arguments.json:
         print_diff(kept)
-    if not arguments.yes and sys.stdin.isatty() and not _agreed(recipe):
+    asks = not arguments.yes and not arguments.json and sys.stdin.isatty()
+    if asks and not _agreed(recipe):
         print("nothing was written")
         return 1
     undo = write_kept(kept)
@@ -60,6 +61,8 @@ def keep_bench(arguments: argparse.Namespace, bench: Bench, records: Records, bl
         undo()
         print(printable(f"minid: {kept.file}: as it was before; the workbench stays"),
               file=sys.stderr)  # fmt: skip
+        if arguments.json:
+            print_json({"recipe": recipe.name, "kept": [], "build": status})
         return status
     return _finish(arguments, bench, changes, data, kept)
 
@@ -140,6 +143,12 @@ def _finish(
         _tell(arguments, facts, "built, but other than the workbench, which stays:\n"
               + "\n".join(told))  # fmt: skip
         return 1
+    with open_bench(bench, blobs) as container:
+        later = look(container, bench.tree()) != changes
+    if later:
+        _tell(arguments, facts, f"{len(expected)} changes kept; the workbench stays: it changed "
+              "meanwhile")  # fmt: skip
+        return 0
     discard(bench, blobs)
     _tell(arguments, facts, f"{bench.source.recipe}: {len(expected)} changes kept")
     return 0

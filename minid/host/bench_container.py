@@ -89,7 +89,7 @@ class BenchContainer(Container):
     def __init__(self, job: BenchJob, stdio: Sequence[int] = (0, 1, 2)) -> None:
         super().__init__(ContainerSpec({}, (job.layer,)), job.place)
         self._bench = job
-        self._stdio = [os.dup(one) for one in stdio]
+        self._stdio = [_doubled(one) for one in stdio]
         self.how = ""
 
     def __enter__(self) -> BenchContainer:
@@ -256,6 +256,14 @@ class BenchContainer(Container):
         _, (stream,) = self._receive_fds(START_TIMEOUT_S)
         with open(stream, "rb") as file:
             yield file
+
+
+def _doubled(descriptor: int) -> int:
+    """Another descriptor of the same file, or of /dev/null where it is closed."""
+    try:
+        return os.dup(descriptor)
+    except OSError:
+        return os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
 
 
 def _next_row(file: IO[bytes]) -> list[Any] | None:

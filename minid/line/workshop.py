@@ -10,15 +10,18 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from minid.config import Config
 from minid.errors import HostError, StoreError
-from minid.recipe import Recipe
 from minid.report import Reporter, Silence
 from minid.store.blobs import Blobs
 from minid.store.lease import clear_leases, dead_leases, living_leases, open_lease
 from minid.store.lock import writer_lock
 from minid.store.records import Records
+
+if TYPE_CHECKING:
+    from minid.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ def open_workshop(
     reporter = reporter or Silence()
     state = config.paths.state
     state.mkdir(parents=True, exist_ok=True)
-    _refuse_foreign(state)
+    refuse_foreign(state)
 
     def tell(holder: str) -> None:
         pid, _, other = holder.partition(" ")
@@ -128,7 +131,7 @@ def _open_to_askers(records: Path) -> None:
         records.chmod(stat.S_IMODE(mode) | stat.S_IRGRP)
 
 
-def _refuse_foreign(state: Path) -> None:
+def refuse_foreign(state: Path) -> None:
     """HostError for root in another user's state folder: files of root's would be left there that
     the service of that user could not write."""
     owner = state.stat().st_uid
@@ -196,7 +199,7 @@ def open_guest(
     """
     state = config.paths.state
     state.mkdir(parents=True, exist_ok=True)
-    _refuse_foreign(state)
+    refuse_foreign(state)
     part = f"guest-{os.getpid()}-{os.urandom(3).hex()}"
     with open_lease(config.paths.leases, part) as lease:
         blobs = Blobs(config.paths.store, part, lease)

@@ -90,17 +90,16 @@ def _place(state: Path, name: str) -> Path:
 def _load(place: Path) -> Bench | None:
     try:
         value = json.loads((place / _META).read_bytes())
-    except FileNotFoundError:
+        source = value["source"]
+        made = Source(**source | {"environ": tuple(map(str, source["environ"]))})
+        return Bench(place, made, Digest(value["layer"]))
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, NotADirectoryError):
+    except (ValueError, TypeError, KeyError):
         raise StoreError(
             f"{place / _META}: expected what the workbench stands on, got other bytes",
             hint=f"remove {place}",
         ) from None
-    source = value["source"]
-    return Bench(
-        place, Source(**source | {"environ": tuple(source["environ"])}), Digest(value["layer"])
-    )
 
 
 def make_bench(state: Path, source: Source, blobs: Blobs) -> Bench:

@@ -152,9 +152,10 @@ def plan_keep(
     text = recipe.file.read_text(encoding="utf-8")
     draft = Draft(changes, data, recipe, text, ground.paths(), Rootfs(tree.entries), read)
     plain: set[str] = set()
+    folders: set[str] = set()
     untouched = _lay(text, {}, draft, ground)
     while True:
-        written = write_lines(draft, plain)
+        written = write_lines(draft, plain, folders)
         after = add_lines(written.text, written.lines)
         wrong = {}
         if not recipe.rootfs.commands:  # what those do is seen by the build alone
@@ -162,6 +163,11 @@ def plan_keep(
             said = said_changes(changes, written.left_out)
             wrong = differing(made, said, data, read, written.left_out)
             wrong |= _strays(untouched, made, draft, wrong)
+            # Folders that came with a line that went, and shall stay.
+            lost = {path for path in wrong if _is_lost(path, untouched, made)} - folders
+            if lost:
+                folders |= lost
+                continue
         fresh = {path for path in wrong if path not in plain}
         if not wrong:
             return Kept(recipe.file, recipe.folder, text, after, written.files, written.left_out)
@@ -193,6 +199,11 @@ def _lay(text: str, files: Mapping[str, bytes], draft: Draft, ground: Ground) ->
         ).tree
     except ComposeError as error:
         raise RecipeError(error.message, hint="nothing was written") from error
+
+
+def _is_lost(path: str, before: Tree, after: Tree) -> bool:
+    was = Rootfs(before.entries).get(path)
+    return was is not None and was.kind == "directory" and Rootfs(after.entries).get(path) is None
 
 
 def _strays(before: Tree, after: Tree, draft: Draft, accepted: Iterable[str]) -> dict[str, str]:
@@ -240,7 +251,7 @@ def differing(
         now = root.file(path) or root.get(path)
         if after is None:
             if now is not None:
-                found[path] = "expected nothing"
+                found[path] = f"expected nothing there, got a {now.kind} that other lines make"
             continue
         if now is None or now.kind != after.kind:
             found[path] = f"expected a {after.kind}, got {now.kind if now else 'nothing'}"

@@ -76,13 +76,19 @@ class Written:
         self.lines = replace(self.lines, **found)
 
 
-def write_lines(draft: Draft, plain: Collection[str]) -> Written:
+def write_lines(draft: Draft, plain: Collection[str], folders: Collection[str] = ()) -> Written:
     """The lines for the changes. At the paths of `plain` a file is said as a whole, since another
-    way was tried in vain."""
+    way was tried in vain; `folders` shall stay though nothing lies in them any more."""
     written = Written(draft.text)
     done = _write_accounts(draft, written, plain)
     _remove(draft, written)
     owners = _Owners(draft)
+    for path in sorted(folders):
+        entry = draft.root.get(path)
+        if entry is not None:
+            seen = Seen(path, "directory", entry.mode, entry.uid, entry.gid)
+            item = Directory(f"/{path}", mode=entry.mode, **owners.words(seen))
+            written.add(directories=(item,))
     for change in draft.changes:
         if change.image_path in done or change.after is None:
             continue
