@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
-from minid.cli.folder import add_json_option, load_folder
+from minid.cli.folder import add_json_option, load_folder, need_recipes
 from minid.cli.store_reader import find_image, open_records
 from minid.cli.words import print_json, print_table, printable
 from minid.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from minid.cli.folder import Folder
     from minid.formats.probe import Finding
     from minid.line.workshop import Workshop
@@ -140,61 +142,72 @@ def _subject(arguments: argparse.Namespace, shop: Workshop, run: int | None) -> 
 
 
 def _apply(arguments: argparse.Namespace) -> int:
-    """Write, build and look again, until nothing is missing or nothing more can be done."""
-    from minid.formats.recipe_lines import show_lines
-
-    done: list[dict[str, object]] = []
-    run, status = arguments.run, 0
+    """Build, look, write; again until nothing is missing or nothing more can be done."""
+    looks: list[dict[str, object]] = []
+    folder = load_folder(arguments)
+    file = _need_recipe(arguments, folder).file
+    before = good = file.read_bytes()
+    status = 0
     for number in range(1, _MAX_BUILDS + 1):
         folder = load_folder(arguments)
-        with _watched(arguments, folder, run) as (subject, report):
-            facts = _facts(subject, report)
-        done.append(facts)
+        recipe = _need_recipe(arguments, folder)
+        first_run = arguments.run if number == 1 else None
+        if first_run is None:
+            status = _build(arguments, recipe)
+            if status and not _can_go_on(folder, recipe.name):
+                _put_back(file, before=good)
+                break
+        good = file.read_bytes()
+        with _watched(arguments, folder, first_run) as (subject, report):
+            looks.append(_facts(subject, report))
         if not arguments.json:
-            _print_report(arguments, folder, subject, report, number)
-        if not report.lines or (status > 0 and not _is_new(done)):
+            _print_report(arguments, folder, subject, report)
+        if not report.lines or number == _MAX_BUILDS:
+            status = status or (1 if report.missing or _went_wrong(report) else 0)
             break
-        recipe = _need_recipe(subject, folder)
-        before = recipe.file.read_bytes()
-        _write(recipe, before.decode(), report)
+        _write(recipe, report)
         if not arguments.json:
-            print(printable(f"written to {recipe.file}; building"))
-        status = _build(arguments, recipe)
-        facts["applied"] = {"file": str(recipe.file), "build": status}
-        facts["lines"] = show_lines(report.lines)
-        run = None
-        if status and not _can_go_on(folder, recipe.name):
-            from minid.host.files import write_file
-
-            write_file(recipe.file.resolve(), before, mode=recipe.file.stat().st_mode & 0o777)
-            print(printable(f"minid: {recipe.file}: as it was before"), file=sys.stderr)
-            break
+            print(printable(f"written to {file}; building"))
     if arguments.json:
-        print_json({"rounds": done, "build": status})
-    return status or (1 if report.missing or _went_wrong(report) else 0)
+        changed = file.read_bytes() != before
+        print_json({"looks": looks, "file": str(file), "changed": changed, "build": status})
+    return status
 
 
-def _is_new(done: Sequence[Mapping[str, object]]) -> bool:
-    """Whether the last look found lines that the one before had not."""
-    return len(done) < 2 or done[-1]["lines"] != done[-2]["lines"]
+def _put_back(file: Path, before: bytes) -> None:
+    """Undo the last writing, whose build came to no root."""
+    from minid.host.files import write_file
+
+    if file.read_bytes() != before:
+        write_file(file.resolve(), before, mode=file.stat().st_mode & 0o777)
+        print(printable(f"minid: {file}: as it was before"), file=sys.stderr)
 
 
-def _need_recipe(subject: Subject, folder: Folder) -> Recipe:
-    found = folder.recipes.get(subject.recipe)
-    if found is None:
+def _need_recipe(arguments: argparse.Namespace, folder: Folder) -> Recipe:
+    """The recipe of what the command line names."""
+    name = arguments.name or ""
+    if name not in folder.recipes:
+        records = open_records(folder.config)
+        try:
+            run = records.run(arguments.run) if arguments.run is not None else None
+            name = run.recipe if run else str(find_image(records, name)["recipe"])
+        finally:
+            records.close()
+    if name not in folder.recipes:
         raise UsageError(
-            f"{subject.name}: expected an image of a recipe, got one that came from elsewhere",
+            f"{arguments.name}: expected an image of a recipe, got one that came from elsewhere",
             hint="without --apply the lines are printed; `minid new` makes a recipe",
         )
-    return found
+    need_recipes(folder, [name])
+    return folder.recipes[name]
 
 
-def _write(recipe: Recipe, text: str, report: Report) -> None:
+def _write(recipe: Recipe, report: Report) -> None:
     from minid.formats.recipe_lines import add_lines
     from minid.host.files import write_file
     from minid.recipe_reader import parse_recipe
 
-    data = add_lines(text, report.lines).encode()
+    data = add_lines(recipe.file.read_text(encoding="utf-8"), report.lines).encode()
     parse_recipe(data, recipe.file)  # what is written must be a recipe still
     write_file(recipe.file.resolve(), data, mode=recipe.file.stat().st_mode & 0o777)
 
@@ -282,12 +295,10 @@ def _print_report(
     folder: Folder,
     subject: Subject,
     report: Report,
-    number: int = 0,
 ) -> None:
     from minid.formats.recipe_lines import show_lines
 
-    head = f"{subject.name} ({subject.what})"
-    print(printable(f"{head}, look {number}" if number else head))
+    print(printable(f"{subject.name} ({subject.what})"))
     rows = []
     left_out = 0
     for turn, one in enumerate(report.rounds, 1):

@@ -5,7 +5,7 @@ Pure: one run's events and the root's files in, findings in order of time out.
 
 from __future__ import annotations
 
-from minid.formats.probe import Event, Finding, Seen, is_library, missed_events
+from minid.formats.probe import OK, Event, Finding, Seen, is_library, missed_events
 from minid.formats.probe_files import missed_findings
 from minid.formats.probe_ground import Ground, parent_of
 from minid.formats.probe_means import (
@@ -22,7 +22,9 @@ def find_missing(seen: Seen, ground: Ground) -> list[Finding]:
     """Everything that one run shows to be missing, in order of time, each once."""
     found: list[Finding] = [*find_names(seen, ground.accounts)]
     missed = missed_events(seen.events)
-    searched = {parent_of(event.path) for event in missed if is_library(event.leaf)}
+    searched = {
+        parent_of(event.path) for event in seen.events if event.error and is_library(event.leaf)
+    }
     missed = [event for event in missed if event.call != "stat" or event.path not in searched]
     for event in missed:
         found += missed_findings(event, seen, ground)
@@ -45,8 +47,11 @@ def find_missing(seen: Seen, ground: Ground) -> list[Finding]:
 
 
 def _last_words(seen: Seen, missed: list[Event]) -> Event | None:
-    """What a program that failed had looked for last: most often what it failed for."""
+    """What a program that failed had looked for last: most often what it failed for. Nothing, where
+    it has read something after that."""
     if not seen.failed:
         return None
     failed = [event for event in missed if event.reads and not is_library(event.leaf)]
-    return max(failed, key=lambda event: event.last, default=None)
+    last = max(failed, key=lambda event: event.last, default=None)
+    done = (event.last for event in seen.events if event.call == "open" and event.error == OK)
+    return last if last and last.last > max(done, default=0) else None

@@ -110,6 +110,9 @@ def probe(
             lines = more  # nothing that can be tried here: libraries come with a build
             break
         lines = more
+    end = rounds[-1].seen
+    if end is None or end.failed:  # empty files were tried, and did not help
+        lines = replace(lines, files=tuple(file for file in lines.files if file.content))
     return Report(tuple(rounds), lines)
 
 
