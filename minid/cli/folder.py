@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 from minid.config import Config
 from minid.config_reader import find_config, load_config
 from minid.errors import MinidError, RecipeError, UsageError
-from minid.recipe import Recipe
-from minid.recipe_reader import load_recipes
 
 if TYPE_CHECKING:
     from minid.line.planning import Standing
+    from minid.recipe import Recipe
     from minid.store.blobs import Blobs
     from minid.store.records import Records
 
@@ -54,6 +53,7 @@ def load_folder(arguments: argparse.Namespace) -> Folder:
     from minid.line.planning import check_recipe
     from minid.recipe_graph import check_together
     from minid.recipe_lock import apply_lock
+    from minid.recipe_reader import load_recipes
     from minid.store.releases import stored_locks
 
     config = load_folder_config(arguments)

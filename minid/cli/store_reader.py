@@ -31,12 +31,11 @@ def find_image(records: Records, name: str) -> dict[str, object]:
     """The image that a person means: a tag, a recipe (its `latest` or newest), or a digest."""
     tags = {row.name: row.manifest for row in records.tags()}
     wanted = tags.get(name) or tags.get(f"{name}:latest")
-    images = records.images()
     bare = name.removeprefix("sha256:")
     if wanted is None:
         matches = [
             str(image["manifest"])
-            for image in images
+            for image in records.images()
             if image["recipe"] == name
             or (len(bare) >= 6 and str(image["manifest"]).startswith("sha256:" + bare))
         ]

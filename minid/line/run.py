@@ -12,17 +12,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from minid.errors import BuildError
 from minid.formats.digest import Digest
 from minid.formats.tree import parse_tree
-from minid.host.environment import environment_token
 from minid.host.logfile import LogFile
 from minid.line.workshop import Workshop
 from minid.model import Environment, Tree
-from minid.recipe import Recipe
 from minid.store.reach import blobs_of
 from minid.store.records import StageRow
+
+if TYPE_CHECKING:
+    from minid.recipe import Recipe
 
 Output = dict[str, object]
 
@@ -165,6 +167,8 @@ def hold_environment(run: Run, environment: Environment | None) -> Environment |
     if environment is None or environment.kind == "host":
         return environment
     place = Path(environment.root).parent
+    from minid.host.environment import environment_token
+
     run.shop.blobs.claim(environment_token(place.name))
     return environment if place.is_dir() else None
 

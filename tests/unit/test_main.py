@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from minid.cli.main import find_command
 from minid.errors import HostError
 
 PROGRAM = [sys.executable, "-c", "import sys; from minid.cli.main import main; sys.exit(main())"]
@@ -23,3 +26,22 @@ def test_a_full_disk_below_standard_output_is_told(tmp_path: Path) -> None:
     assert done.returncode == HostError.exit_code
     assert b"No space left on device" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        ("set nginx --cmd build", "set"),
+        ("-C build set nginx", "set"),
+        ("--config build set nginx", "set"),
+        ("--config=build set nginx", "set"),
+        ("--conf build set nginx", "set"),
+        ("--version", None),
+        ("-h set", None),
+        ("nginx set", None),
+        ("-C", None),
+        ("", None),
+    ],
+)
+def test_the_command_is_no_option_and_no_value_of_one(words: str, command: str | None) -> None:
+    assert find_command(words.split()) == command
