@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.support.daemon import daemon_of
 from tests.support.line import Line, new_line
 from tests.support.registry import PASSWORD, USER, RunningRegistry, free_port, run_registry
 from tests.support.require import require
@@ -294,3 +295,25 @@ def test_a_recipe_stands_on_an_image_of_a_registry(built: Line, place: Path) -> 
             recipe.write_text(text)
             built.query("undo", ground)
             built.build(NAME)
+
+
+def test_the_service_logs_in_with_what_systemd_gives(built: Line, place: Path) -> None:
+    config = built.folder / "config.toml"
+    text = config.read_text()
+    with run_registry(place / "service", login=True) as registry:
+        given = Path(registry.login_file())
+        (given / "config.json").rename(given / "registry-auth.json")
+        try:
+            config.write_text(f'{text}registry = "{registry.host}/team"\n')
+            with daemon_of(built.with_environ(CREDENTIALS_DIRECTORY=str(given))) as service:
+                service.start_ready()
+                done = built.run("build", NAME)
+                assert done.status == 0, done.out + done.err
+            at = f"docker://{registry.host}/team/{TAG}"
+            shown = skopeo("inspect", "--tls-verify=false", "--creds", f"{USER}:{PASSWORD}", at)
+            assert json.loads(shown)["Digest"] == built.tags()[TAG]
+        finally:
+            config.write_text(text)
+    for path in built.state.rglob("*"):
+        if path.is_file() and "layers" not in path.parts:
+            assert PASSWORD.encode() not in path.read_bytes(), path
