@@ -21,6 +21,7 @@ def container_files(name: str) -> Iterator[tuple[str, Iterator[bytes]]]:
     """
     import docker
     from docker.errors import DockerException, NotFound
+    from requests.exceptions import RequestException
 
     try:
         client = docker.from_env(timeout=TIMEOUT_S)
@@ -32,7 +33,7 @@ def container_files(name: str) -> Iterator[tuple[str, Iterator[bytes]]]:
         yield image, _checked(container.export(chunk_size=_PIECE))
     except NotFound:
         raise _no_container(name) from None
-    except DockerException as error:
+    except (DockerException, RequestException) as error:
         raise HostError(f"docker: container {name!r}: {error}") from error
     finally:
         client.close()
@@ -45,6 +46,7 @@ def container_config(name: str) -> dict[str, Any]:
     """
     import docker
     from docker.errors import DockerException, NotFound
+    from requests.exceptions import RequestException
 
     try:
         client = docker.from_env(timeout=TIMEOUT_S)
@@ -54,12 +56,14 @@ def container_config(name: str) -> dict[str, Any]:
             client.close()
     except NotFound:
         raise _no_container(name) from None
-    except DockerException as error:
+    except (DockerException, RequestException) as error:
         raise HostError(f"docker: container {name!r}: {error}") from error
 
 
 def _no_container(name: str) -> UsageError:
-    return UsageError(f"docker: expected a container, got {name!r}", hint="docker ps -a lists them")
+    return UsageError(
+        f"docker: expected a container, got {name!r}", hint="`docker ps -a` lists them"
+    )
 
 
 def _checked(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from minid.errors import UnpackError, UsageError
+from minid.errors import StoreError, UnpackError, UsageError
 from minid.formats.archive import archive_size, list_members
 from minid.formats.digest import Digest, canonical_json
 from minid.formats.image_record import dump_image, parse_image
@@ -135,7 +135,12 @@ def _tag(shop: Workshop, item: Taken, arrival: Arrival) -> Loaded:
         message=arrival.message,
         detail={"origin": arrival.origin, "names": before},
     )
-    moved = move_tags(shop, row, detail, item.names, targets=False, expected=before)
+    try:
+        moved = move_tags(shop, row, detail, item.names, targets=False, expected=before)
+    except StoreError:
+        if all(shop.records.tagged(name) == manifest for name in item.names):
+            return Loaded(detail, item.names, None, item.left_out)  # somebody loaded the same
+        raise
     return Loaded(detail, item.names, moved, item.left_out)
 
 

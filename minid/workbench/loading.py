@@ -14,7 +14,6 @@ from typing import BinaryIO
 
 from minid.errors import StoreError, UnpackError, UsageError
 from minid.formats.digest import Digest
-from minid.formats.gzip_stream import gzip_chunks
 from minid.formats.image_archive import FoundImage, FoundLayer, read_archive
 from minid.formats.image_config import ConfigFacts, parse_config
 from minid.formats.image_words import parse_reference
@@ -24,6 +23,7 @@ from minid.formats.tree import dump_tree
 from minid.host.files import temporary_folder
 from minid.line.workshop import Workshop
 from minid.model import Image, Layer, Sizes
+from minid.steps.layers import compress_tar
 from minid.store.blobs import Staged
 from minid.workbench.arriving import REPORT, Arrival, Loaded, Taken, arrive, describe_image
 from minid.workbench.loading_root import load_root
@@ -168,7 +168,8 @@ class _Stager:
 
     def _layer(self, source: FoundLayer, diff_id: Digest, *, keep: bool) -> tuple[Staged, Staged]:
         """A layer as it is transferred and as a tar, verified. With `keep` the transferred bytes
-        stay as they came, else they are gzipped as minid's own are."""
+        stay as they came, else they are gzipped as minid's own are: what minid made and an engine
+        unpacked becomes the very layer again."""
         key = source, diff_id, keep
         if key not in self._layers:
             try:
@@ -189,7 +190,7 @@ class _Stager:
         if keep:
             return came, plain
         came.path.unlink()
-        return blobs.stage(gzip_chunks(iterate_file(plain.path))), plain
+        return blobs.stage(compress_tar(lambda: iterate_file(plain.path), plain.size)), plain
 
 
 def familiar_name(name: str) -> str:

@@ -95,6 +95,7 @@ def test_docker_gives_back_what_it_was_given(
     after = facts(other)
     assert after["config"] == before["config"]
     assert after["configuration"] == before["configuration"]
+    assert after["manifest"] == before["manifest"]  # its layers were gzipped anew
     # In the store that made it, it is the image that is there.
     done = built.run("load", str(other.folder / "d.tar"), "--json")
     assert done.json()["images"][0]["manifest"] == before["manifest"]
