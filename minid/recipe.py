@@ -209,6 +209,14 @@ class Track:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """`[keep]`: how much of a recipe is left by `minid gc`; None: as config.toml says."""
+
+    images: int | None = None
+    age_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """One recipe. `kind` is `library` when the file has none of [rootfs], [image], [[check]].
 
@@ -229,6 +237,7 @@ class Recipe:
     rootfs: Rootfs = Rootfs()
     image: ImageTable = ImageTable()
     checks: tuple[Check, ...] = ()
+    keep: Keep = Keep()
 
 
 _PLACEHOLDER = re.compile(r"\{(version|major|minor|patch)\}")

@@ -21,6 +21,7 @@ from minid.formats.values import (
     IMAGE_PATH,
     LINE,
     NAME,
+    PAUSE,
     PORT,
     SHA256,
     SIZE,
@@ -217,6 +218,19 @@ CHECK = Table(
     make_check,
     (one_of("http", "tcp", "exec"), _check_fits_kind),
 )
+KEEP = Table(
+    (
+        Key("images", integer(0, 10**6), "How many images, the newest.", "as config.toml says"),
+        Key(
+            "age",
+            PAUSE,
+            "Images that are younger are kept, too.",
+            "as config.toml says",
+            field="age_s",
+        ),
+    ),
+    recipe.Keep,
+)
 RECIPE = Table(
     (
         Key("summary", LINE, "What the program is, in a few words.", '""'),
@@ -231,5 +245,6 @@ RECIPE = Table(
         Key(
             "check", array_of(CHECK, "tables"), "Smoke tests; a tag moves only when all pass.", "[]"
         ),
+        Key("keep", KEEP, "How many of its images `minid gc` leaves."),
     )
 )

@@ -47,7 +47,7 @@ def parse_row(text: str) -> Detail | None:
     try:
         value = json.loads(text)
         blobs_of(value)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

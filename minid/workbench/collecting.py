@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from minid.line.planning import archive_digests
@@ -51,8 +51,16 @@ def retention_of(shop: Workshop, *, complete: bool) -> Retention:
     """What the configuration and the recipes say; `complete` where these are all that there are."""
     recipes: Mapping[str, Recipe] = shop.recipes
     archives = {digest for recipe in recipes.values() for digest in archive_digests(recipe)}
+    own = {
+        name: replace(
+            shop.config.keep,
+            **{key: value for key, value in asdict(recipe.keep).items() if value is not None},
+        )
+        for name, recipe in recipes.items()
+    }
     return Retention(
         usual=shop.config.keep,
+        own=own,
         now=shop.clock(),
         known=frozenset(recipes) if complete else None,
         blobs=frozenset(archives) | needed_blobs(shop.config.paths.state),

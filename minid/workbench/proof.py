@@ -76,7 +76,7 @@ class Case:
         """A blob that is a JSON object; StoreError for anything else."""
         try:
             value = json.loads(self.read(digest))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StoreError(f"blob {digest}: expected JSON, got other bytes") from error
         if not isinstance(value, dict):
             raise StoreError(f"blob {digest}: expected a JSON object, got another value")
@@ -86,7 +86,7 @@ class Case:
         """A tree of the store; StoreError for anything else."""
         try:
             return parse_tree(self.read(digest))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StoreError(f"blob {digest}: expected a tree, got other bytes") from error
 
     @cached_property

@@ -20,7 +20,7 @@ from minid.host.environment import environment_token, request_key
 from minid.line.planning import environment_packages
 from minid.line.run import Run, open_run
 from minid.line.workshop import Workshop, open_guest, open_workshop
-from minid.recipe import Build, Recipe, Source
+from minid.recipe import Build, Keep, Recipe, Source
 from minid.store.collect import sweep_blobs
 from minid.store.edits import EditRow, Edits
 from minid.store.lease import closed_gate
@@ -127,6 +127,10 @@ def test_a_tag_keeps_its_image(free: Workshop, clock: Clock) -> None:
 
 def test_a_recipe_may_keep_more(free: Workshop, clock: Clock) -> None:
     made = [make(free, clock, age, f"{age}") for age in (50, 40, 30)]
+    greedy = replace(free, recipes={"web": replace(RECIPE, keep=Keep(images=3))})
+    assert preview(greedy, complete=True).images == ()
+    old = replace(free, recipes={"web": replace(RECIPE, keep=Keep(age_s=45 * DAY))})
+    assert [row.key for row in preview(old, complete=True).images] == [made[0].manifest]
     own = Retention(usual=free.config.keep, now=NOW, own={"web": Keeping(images=9, age_s=0)})
     assert find_reached(free.records.database, own).images == {item.manifest for item in made}
 
