@@ -217,3 +217,19 @@ def test_every_writer_holds_what_it_adds_and_claims(tmp_path: Path) -> None:
         assert held["run-7"] == {old}
         assert held[guest.guest] == {Digest.of(b"nowhere")}
     assert living_leases(config(tmp_path).paths.leases) == {}
+
+
+def test_the_layout_catches_up_with_a_guest_that_was_killed(tmp_path: Path) -> None:
+    """Between the records and index.json."""
+    with open_guest(config(tmp_path), {}) as guest:
+        manifest = guest.blobs.add(b"{}")
+        edit = EditRow("load", "", "", str(manifest), "ann", 1.0)
+        number = Edits(guest.records.database).add(edit)
+        image = {"manifest": str(manifest), "recipe": "", "version": ""}
+        guest.records.publish(0, image, ["web:latest"], 1.0, edit=number)
+    (tmp_path / "var/leases/guest-1-0").touch()  # what a killed one leaves
+    index = tmp_path / "var/store/index.json"
+    assert not index.exists()
+    with open_workshop(config(tmp_path), {}):
+        assert str(manifest) in index.read_text()
+    assert not list(tmp_path.glob("var/leases/*"))
