@@ -123,3 +123,28 @@ def test_many_whiteouts_take_no_time() -> None:
     lower: list[Row] = [(f"f{number}", "f", b"") for number in range(3000)]
     upper: list[Row] = [(f".wh.f{number}", "f", b"") for number in range(3000)]
     assert shown(lower, upper) == {}
+
+
+def test_a_device_hides_what_was_there() -> None:
+    assert shown([("a", "f", b"1"), ("b", "f", b"2")], [("a", "c", "")]) == {"b": "=2"}
+
+
+def test_an_opaque_root() -> None:
+    assert shown([("a", "d", ""), ("a/b", "f", b"1")], [(".wh..wh..opq", "f", b"")]) == {}
+
+
+@pytest.mark.parametrize(("limit", "most"), [("ENTRIES", 8), ("MEMBERS", 15), ("NAME_BYTES", 150)])
+def test_more_than_allowed_in_all_layers_together(
+    monkeypatch: pytest.MonkeyPatch, limit: str, most: int
+) -> None:
+    monkeypatch.setattr(f"minid.formats.layer_tree.MAX_{limit}", most)
+    many: list[Row] = [(f"file-{number}", "f", b"") for number in range(8)]
+    assert len(shown(many)) == 8
+    with pytest.raises(UnpackError, match="at most"):
+        shown(many, [("x" * 90, "d", ""), *many])
+
+
+def test_folders_that_nobody_names_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minid.formats.layer_tree.MAX_ENTRIES", 50)
+    with pytest.raises(UnpackError, match="at most 50"):
+        shown([("/".join("abcdefgh"[number] * 50), "f", b"") for number in range(8)])
