@@ -110,7 +110,11 @@ class _Wanted:
         self.records = records
         run = arguments.run
         self.name = f"run-{run}" if run is not None else bench_name(records, arguments.name)
-        self.bench: Bench | None = find_bench(config.paths.state, self.name)
+        state = config.paths.state
+        self.bench: Bench | None = find_bench(state, self.name) or find_bench(
+            state,
+            f"{self.name}:latest",  # whose tag is no more
+        )
         if run is not None and self.bench is not None:
             check_run(run, arguments.name or "", self.bench.source.recipe)
 

@@ -115,7 +115,7 @@ def read_changed(container: BenchContainer, changes: Iterable[Change]) -> dict[s
 
 def refuse_unfit(changes: Iterable[Change]) -> None:
     """RecipeError that names every change which no recipe can say."""
-    from minid.workbench.shell_lines import is_path
+    from minid.workbench.shell_lines import is_path, is_target
 
     wrong = []
     for change in changes:
@@ -124,6 +124,8 @@ def refuse_unfit(changes: Iterable[Change]) -> None:
             wrong.append(f"{where}: expected a file, folder or link, got a {after.kind}")
         elif not is_path(f"/{change.image_path}"):
             wrong.append(f"{where}: expected a name that a recipe can hold, got that")
+        elif after is not None and after.kind == "symlink" and not is_target(after.target):
+            wrong.append(f"{where}: expected a target that a recipe can hold, got another")
         elif after is not None and after.kind == "symlink" and (after.uid or after.gid):
             wrong.append(f"{where}: expected a link of root, got one of {after.uid}:{after.gid}")
     if wrong:

@@ -29,7 +29,20 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,200}")
 
 def is_path(path: str) -> bool:
     """Whether a recipe can name this path of an image."""
-    return _PATH.fullmatch(path) is not None
+    return len(path) < 4096 and _PATH.fullmatch(path) is not None and _is_text(path)
+
+
+def is_target(text: str) -> bool:
+    """Whether a recipe can have a link point at this."""
+    return 0 < len(text) < 4096 and text.isprintable() and _is_text(text)
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # names are bytes, and these are no UTF-8
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,6 +219,46 @@ def test_two_at_once(shell: Shell) -> None:
     assert shell.status() == ["A /tmp/first", "A /tmp/second"]
 
 
+def test_who_came_first_leaves_last(plain: Shell) -> None:
+    with start(
+        plain, "sh", "-c", "echo > /tmp/in; while ! test -e /tmp/go; do sleep 0.1; done"
+    ) as a:
+        wait_for(lambda: "A /tmp/in" in plain.status())
+        with start(plain, "sh", "-c", "echo > /tmp/go; sleep 1; echo > /tmp/late") as b:
+            assert (b.wait(20), a.wait(20)) == (0, 0)
+        assert a.stdout and b"waiting for their end" in a.stdout.read()
+    assert plain.status() == ["A /tmp/go", "A /tmp/in", "A /tmp/late"]
+
+
+def test_folders_that_lie_too_deep(plain: Shell) -> None:
+    name = "d" * 200
+    plain.run(script=f"cd /tmp; while mkdir {name} && cd {name}; do :; done 2> /dev/null; true")
+    inner = f"cd /tmp; mv d* e; mkdir -p f/{name}/{name}; mv e f/{name}/{name}/e"
+    plain.run(script=inner)
+    assert plain.status()[-1].endswith("/…")
+    refused = plain.line.run("shell", "box", "--keep")
+    assert refused.status == 11 and "too deep" in refused.err
+    plain.restore("/tmp")
+    assert plain.status() == []
+
+
+def test_a_damaged_workbench_is_told(plain: Shell) -> None:
+    plain.run("true")
+    meta = plain.line.state / "workbench" / "box:latest" / "bench.json"
+    before = meta.read_bytes()
+    meta.write_text('{"source": 3}')
+    done = plain.line.run("shell", "box", "--status")
+    assert done.status == 26 and "expected what the workbench stands on" in done.err
+    meta.write_bytes(before)
+
+
+def test_root_in_anothers_folder(lines: dict[str, Line]) -> None:
+    if "other" not in lines:
+        pytest.skip("needs root beside the ordinary user")
+    done = replace(lines["other"], user="").run("shell", "box", "--status")
+    assert done.status == 30 and "expected to be run as" in done.err
+
+
 def test_a_status_of_its_own(plain: Shell) -> None:
     plain.run("sh", "-c", "exit 7", status=7)
     plain.run("no-such-program", status=127)
