@@ -122,7 +122,8 @@ def release_cpe(name: str, version: str) -> str:
 
 
 def _cpe_word(text: str) -> str:
-    return re.sub(r"([^a-z0-9._-])", r"\\\1", text.lower()) or "-"
+    plain = re.sub(r"[^!-~]+", "_", text.lower())
+    return re.sub(r"([^a-z0-9._-])", r"\\\1", plain) or "-"
 
 
 def _quoted(text: str) -> str:
