@@ -65,17 +65,14 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _rebuild(folder: Folder, name: str, shop: Workshop, reporter: Progress) -> Comparison:
     from minid.cli.outcomes import outcome_json
-    from minid.line.planning import archive_digests
     from minid.pipeline import build
-    from minid.workbench.rebuild_check import compare, scratch_place
+    from minid.workbench.rebuild_check import compare, ground_of, scratch_place
 
     standings = assess_folder(folder, [name], shop.blobs, shop.records)
     standing = standings[name]
     plan = _need_result(standing, shop)
-    below = [other for other in standings if other != name]
-    archives = [digest for other in standings for digest in archive_digests(folder.recipes[other])]
     with (
-        scratch_place(shop, below, archives) as config,
+        scratch_place(shop, ground_of(name, standings)) as config,
         open_workshop(config, folder.recipes, reporter=reporter, cancel=shop.cancel) as scratch,
     ):
         place = Folder(config, folder.recipes, ())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -18,12 +18,16 @@ from minid.errors import StoreError
 from minid.formats.digest import Digest
 from minid.formats.image_record import parse_image
 from minid.formats.tree import parse_tree, path_key
+from minid.line.planning import Standing, archive_digests
+from minid.line.stored_base import find_stored
 from minid.line.workshop import Workshop
 from minid.model import Content, Entry
+from minid.recipe_graph import is_stored
 from minid.steps.plan import Plan
 from minid.store.blobs import Blobs
 from minid.store.contents import read_content
-from minid.store.reach import blobs_of
+from minid.store.edits import EditRow, Edits
+from minid.store.reach import blobs_of, parse_row
 from minid.store.records import Records
 
 _FOLDER = "rebuild"
@@ -60,11 +64,30 @@ class Comparison:
         return self.before == self.now
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a recipe stands on: the keys of results of others, archives, and tags of the store that
+    are bases."""
+
+    keys: frozenset[str]
+    archives: frozenset[Digest]
+    tags: frozenset[str]
+
+
+def ground_of(name: str, standings: Mapping[str, Standing]) -> Ground:
+    """What that recipe stands on, of all of these."""
+    plans = [item.plan for other, item in standings.items() if other != name and item.plan]
+    recipes = [item.recipe for item in standings.values()]
+    return Ground(
+        frozenset(key for p in plans for key in (p.compile, p.pack, p.compose, p.image) if key),
+        frozenset(digest for recipe in recipes for digest in archive_digests(recipe)),
+        frozenset(r.rootfs.base for r in recipes if is_stored(r.rootfs.base)),
+    )
+
+
 @contextmanager
-def scratch_place(
-    shop: Workshop, below: Iterable[str], archives: Iterable[Digest]
-) -> Iterator[Config]:
-    """The configuration of a place with what the recipes `below` gave, and these archives."""
+def scratch_place(shop: Workshop, ground: Ground) -> Iterator[Config]:
+    """The configuration of a place that has this ground and nothing else."""
     paths = shop.config.paths
     shop.jobs_folder.mkdir(parents=True, exist_ok=True)
     state = shop.jobs_folder / _FOLDER
@@ -80,24 +103,29 @@ def scratch_place(
         paths=replace(paths, state=state),
         publish=Publishing(docker="off"),
     )
-    _copy_results(shop, config, frozenset(below), archives)
+    _lay_ground(shop, config, ground)
     yield config  # the guest's place is removed with it
 
 
-def _copy_results(
-    shop: Workshop, config: Config, below: frozenset[str], archives: Iterable[Digest]
-) -> None:
+def _lay_ground(shop: Workshop, config: Config, ground: Ground) -> None:
     blobs = Blobs(config.paths.store)
     blobs.prepare()
     records = Records(config.paths.records, writable=True)
-    wanted = dict.fromkeys(archives)
+    wanted = dict.fromkeys(ground.archives)
     rows = shop.records.database.query("SELECT key, stage, recipe, output FROM results")
     for key, stage, recipe, text in rows:
-        if recipe in below:
-            output = json.loads(str(text))
-            if shop.blobs.claim(*blobs_of(output)):
-                wanted |= dict.fromkeys(blobs_of(output))
-                records.add_result(str(key), str(stage), str(recipe), output, shop.clock())
+        row = parse_row(str(text)) if key in ground.keys else None
+        if row is not None and shop.blobs.claim(*blobs_of(row)):
+            wanted |= dict.fromkeys(blobs_of(row))
+            records.add_result(str(key), str(stage), str(recipe), row, shop.clock())
+    for tag in ground.tags:
+        detail = find_stored(shop.records, tag)
+        if detail is not None:
+            wanted |= dict.fromkeys(blobs_of(detail))
+            manifest = str(detail["manifest"])
+            edit = EditRow("pull", "", "", manifest, "rebuild", shop.clock())
+            number = Edits(records.database).add(edit)
+            records.publish(0, detail, [tag], shop.clock(), edit=number)
     for digest in wanted:
         if shop.blobs.claim(digest):
             shutil.copyfile(shop.blobs.path(digest), blobs.path(digest))

@@ -93,6 +93,15 @@ def test_the_same_inputs_give_the_same_image(line: Line) -> None:
     assert list((line.state / "jobs").iterdir()) == []
 
 
+def test_what_it_stands_on_is_taken_as_it_is(line: Line) -> None:
+    tables = GROUND_TABLES.replace('base = "scratch"', 'base = "ground:latest"')
+    tables = "\n".join(row for row in tables.splitlines() if not row.startswith("directories"))
+    files = GROUND_FILES | {"Makefile": GROUND_FILES["Makefile"].replace("bin/tool\n", "bin/new\n")}
+    line.add_recipe("upon", files, tables)
+    line.build("upon")
+    assert line.query("rebuild", "--check", "upon")["equal"]
+
+
 def test_what_differs_is_named(line: Line) -> None:
     steps = "\tmkdir -p $(DESTDIR)/etc\n\tdate +%N > $(DESTDIR)/etc/stamp\n"
     files = GROUND_FILES | {"Makefile": GROUND_FILES["Makefile"] + steps}
