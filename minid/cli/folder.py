@@ -36,6 +36,27 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print facts as JSON")
 
 
+def add_message_option(parser: argparse.ArgumentParser) -> None:
+    """`-m`, the same for every command that leaves a record."""
+    parser.add_argument(
+        "-m",
+        "--message",
+        type=_message,
+        default="",
+        metavar="TEXT",
+        help="why, for the record",
+    )
+
+
+def _message(text: str) -> str:
+    from minid.formats.image_words import parse_text
+
+    try:
+        return parse_text(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def config_file(arguments: argparse.Namespace) -> Path | None:
     """The config.toml that --config, the environment or the folder names; None: the defaults."""
     if arguments.config:

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from minid.cli.folder import add_json_option, load_folder_config
+from minid.cli.folder import add_json_option, add_message_option, load_folder_config
 from minid.cli.image_words import reference
 from minid.cli.load_command import loaded_json, opened, print_loaded
 from minid.cli.words import print_json
@@ -29,7 +29,7 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expose", action="append", default=[], metavar="PORT")
     parser.add_argument("--comment", default="", metavar="TEXT", help="shown by docker history")
     parser.add_argument("--replace", action="store_true", help="take the tag from another image")
-    parser.add_argument("-m", "--message", default="", metavar="TEXT", help="why, for the record")
+    add_message_option(parser)
     add_json_option(parser)
 
 

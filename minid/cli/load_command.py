@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from minid.cli.folder import add_json_option, load_folder_config
+from minid.cli.folder import add_json_option, add_message_option, load_folder_config
 from minid.cli.image_words import reference
 from minid.cli.words import format_size, print_json, printable
 from minid.errors import UnpackError, UsageError
@@ -41,7 +41,7 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
         help="a name for it, instead of those that it brings",
     )
     parser.add_argument("--replace", action="store_true", help="take tags from other images")
-    parser.add_argument("-m", "--message", default="", metavar="TEXT", help="why, for the record")
+    add_message_option(parser)
     add_json_option(parser)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from minid.cli.folder import add_json_option, load_folder_config
+from minid.cli.folder import add_json_option, add_message_option, load_folder_config
 from minid.cli.image_words import reference
 from minid.cli.load_command import loaded_json, print_loaded
 from minid.cli.push_command import add_registry_options, registry_place
@@ -26,7 +26,7 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replace", action="store_true", help="take the tag from another image")
     add_registry_options(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
-    parser.add_argument("-m", "--message", default="", metavar="TEXT", help="why, for the record")
+    add_message_option(parser)
     add_json_option(parser)
 
 

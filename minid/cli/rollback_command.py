@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from minid.cli.folder import add_json_option, load_folder_config
+from minid.cli.folder import add_json_option, add_message_option, load_folder_config
 from minid.cli.store_reader import open_records
 from minid.cli.words import print_json, printable
 from minid.line.workshop import open_guest
@@ -26,7 +26,7 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
         metavar="VERSION",
         help="a version or a digest (default: the image before)",
     )
-    parser.add_argument("-m", "--message", default="", metavar="TEXT", help="why, for the record")
+    add_message_option(parser)
     add_json_option(parser)
 
 

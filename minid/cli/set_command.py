@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeVar
 
 from minid.cli.edit_words import edited_json, print_edited
-from minid.cli.folder import add_json_option, load_folder_config
+from minid.cli.folder import add_json_option, add_message_option, load_folder_config
 from minid.cli.store_reader import find_image, open_records
 from minid.cli.words import print_json, printable
 from minid.errors import UsageError
@@ -56,7 +56,7 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
         "--layer", action="store_true", help="add lines of history, as a Dockerfile does"
     )
     parser.add_argument("--keep", action="store_true", help="make the edit again after a rebuild")
-    parser.add_argument("-m", "--message", default="", metavar="TEXT", help="why, for the record")
+    add_message_option(parser)
     parser.add_argument("-n", "--dry-run", action="store_true", help="only say what would change")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
     add_json_option(parser)
@@ -77,13 +77,12 @@ def execute(arguments: argparse.Namespace) -> int:
     from minid.workbench.edit import preview_edit, set_image
     from minid.workbench.people import acting_user
 
-    done = []
     with open_guest(config, {}) as shop:
         details = [shop.records.image(manifest) or {} for manifest in manifests]
-        plans = [preview_edit(shop, detail, wish) for detail in details]
+        if arguments.dry_run or len(details) > 1:  # of several, all first
+            done = [preview_edit(shop, detail, wish) for detail in details]
         if not arguments.dry_run:
-            plans = [set_image(shop, detail, wish, acting_user(os.environ)) for detail in details]
-        done = plans
+            done = [set_image(shop, detail, wish, acting_user(os.environ)) for detail in details]
     if arguments.json:
         print_json([edited_json(item) for item in done])
     else:
@@ -144,9 +143,9 @@ def _wish(arguments: argparse.Namespace) -> Wish:
         cmd=one("cmd", image_words.parse_command),
         entrypoint=one("entrypoint", image_words.parse_command),
         env=each("env", image_words.parse_variable),
-        unset_env=each("unset-env", image_words.parse_text),
+        unset_env=each("unset-env", image_words.parse_variable_name),
         user=one("user", image_words.parse_user),
-        workdir=one("workdir", image_words.parse_path),
+        workdir=one("workdir", image_words.parse_folder),
         expose=each("expose", image_words.parse_port),
         volumes=each("volume", image_words.parse_path),
         labels=each("label", image_words.parse_label),
@@ -158,8 +157,7 @@ def _wish(arguments: argparse.Namespace) -> Wish:
     tags = each("tag", image_words.parse_reference)
     if not change and not tags:
         raise UsageError("set: expected something to set, got nothing", hint="minid set --help")
-    message = _parsed("message", image_words.parse_text, arguments.message)
-    return Wish(change, arguments.layer, arguments.keep, message, tags)
+    return Wish(change, arguments.layer, arguments.keep, arguments.message, tags)
 
 
 def _parsed(option: str, parse: Callable[[str], _T], text: str) -> _T:

@@ -6,7 +6,7 @@ import argparse
 import os
 
 from minid.cli.edit_words import edited_json, print_edited
-from minid.cli.folder import add_json_option, load_folder_config
+from minid.cli.folder import add_json_option, add_message_option, load_folder_config
 from minid.cli.store_reader import find_image, open_records
 from minid.cli.words import print_json
 
@@ -22,7 +22,7 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
         metavar="EDIT",
         help="a number of `minid edits`; an undo's makes its edit again (default: the last)",
     )
-    parser.add_argument("-m", "--message", default="", metavar="TEXT", help="why, for the record")
+    add_message_option(parser)
     add_json_option(parser)
 
 

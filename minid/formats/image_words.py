@@ -13,7 +13,8 @@ from minid.formats.values import IMAGE_PATH_PATTERN, REFERENCE_PATTERN
 
 SHELL = ("/bin/sh", "-c")
 _LONGEST = 32768
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_NO_WORD = re.compile(r"[\x00\ud800-\udfff]")  # what no argument of a program can have
 _REFERENCE = re.compile(REFERENCE_PATTERN)
 _SIGNALS = re.compile(
     r"HUP|INT|QUIT|ILL|TRAP|ABRT|BUS|FPE|KILL|USR1|SEGV|USR2|PIPE|ALRM|TERM|STKFLT|CHLD|CONT|STOP|"
@@ -27,7 +28,8 @@ def parse_command(text: str) -> tuple[str, ...]:
 
     Shell form is run by `/bin/sh -c`. Empty text and an empty array are no command.
     """
-    _expect(len(text) <= _LONGEST and "\x00" not in text, "a command of at most 32 KiB", text)
+    _expect(len(text) <= _LONGEST, "a command of at most 32 KiB", text)
+    _expect(not _NO_WORD.search(text), "a command in UTF-8", text)
     stripped = text.strip()
     if not stripped.startswith("["):
         return (*SHELL, text) if stripped else ()
@@ -40,7 +42,7 @@ def parse_command(text: str) -> tuple[str, ...]:
         'a JSON array of strings such as ["nginx","-v"]',
         text,
     )
-    _expect(not any("\x00" in word for word in words), "strings without zero bytes", text)
+    _expect(not any(_NO_WORD.search(word) for word in words), "strings of UTF-8 text", text)
     return tuple(words)
 
 
@@ -49,6 +51,12 @@ def parse_variable(text: str) -> tuple[str, str]:
     name, sign, value = text.partition("=")
     _expect(bool(sign) and bool(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)), "NAME=VALUE", text)
     return name, parse_text(value)
+
+
+def parse_variable_name(text: str) -> str:
+    """The name of a variable to be taken away, which another's image may spell as it likes."""
+    _expect(bool(text) and "=" not in text, "the name of a variable", text)
+    return parse_text(text)
 
 
 def parse_label(text: str) -> tuple[str, str]:
@@ -75,7 +83,13 @@ def parse_port(text: str) -> str:
 def parse_path(text: str) -> str:
     """An absolute path inside the image."""
     _expect(text == "/" or bool(re.fullmatch(IMAGE_PATH_PATTERN, text)), "an absolute path", text)
+    _expect(not _NO_WORD.search(text), "a path in UTF-8", text)
     return text
+
+
+def parse_folder(text: str) -> str:
+    """An absolute path inside the image, or empty."""
+    return parse_path(text) if text else ""
 
 
 def parse_user(text: str) -> str:

@@ -24,6 +24,7 @@ from minid.line.workshop import Workshop
 from minid.store.edits import EditRow, Edits
 
 Detail = Mapping[str, object]
+Ask = tuple[Change, bool]  # and whether in lines of history of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +88,21 @@ def set_detail(
     }
 
 
-def apply_change(shop: Workshop, detail: Detail, change: Change, *, layered: bool) -> Detail:
-    """The record of an image after a change: another configuration on the same layers.
+def apply_changes(shop: Workshop, detail: Detail, changes: Iterable[Ask]) -> Detail:
+    """The record of an image after changes, one on the other: another configuration on the same
+    layers. Its blobs are in the store afterwards.
 
-    Its blobs are in the store afterwards. ImageError where nothing would be left to start, as far
-    as there was something before.
+    ImageError where nothing would be left to start, as far as there was something before.
     """
     before = parse_image(detail)
     config = load_json(shop.blobs.read(before.config))
-    data = edit_config(config, change, layered=layered)
-    after: Mapping[str, Any] = load_json(data)
+    after: Mapping[str, Any] = config
+    data = b""
+    for change, layered in changes:
+        data = edit_config(after, change, layered=layered)
+        after = load_json(data)
+    if not data:
+        return detail
     _refuse_idle(before.recipe or "image", config, after)
     if after.get("rootfs") != config.get("rootfs"):
         raise ImageError("edit: expected the layers of before, got others")
@@ -170,7 +176,7 @@ def rework(shop: Workshop, names: Iterable[str], detail: Detail) -> Reworked:
         if not step.row.kept:
             dropped.append(f"{words}: dropped, the recipe wins")
             continue
-        after = apply_change(shop, detail, step.change, layered=step.layered)
+        after = apply_changes(shop, detail, [(step.change, step.layered)])
         fields = config_fields(shop, detail, after)
         kept = set_detail(done, step.change, fields, layered=step.layered)
         further = [name for name in step.added if records.tagged(name) == before]

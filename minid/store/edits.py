@@ -80,6 +80,8 @@ class Edits:
 
     def edit(self, number: int) -> EditRow | None:
         """The edit of that number."""
+        if not 0 < number < 1 << 63:
+            return None
         rows = self._select("WHERE id = ?", (number,))
         return rows[0] if rows else None
 

@@ -22,7 +22,7 @@ from minid.line.edits import (
     Chain,
     Detail,
     Step,
-    apply_change,
+    apply_changes,
     chain_of,
     config_fields,
     set_detail,
@@ -71,9 +71,14 @@ def preview_edit(shop: Workshop, detail: Detail, wish: Wish) -> Edited:
     extra = tuple(name for name in wish.tags if name not in names)
     for name in extra:
         _free(shop, detail, name)
+    if not names and not extra:
+        raise UsageError(
+            f"{manifest[:19]}: expected an image with a tag, got one that nothing would name",
+            hint="--tag NAME:TAG gives the result a name",
+        )
     _expect_usable(shop, detail, wish.change)
     _refuse_held(shop, names, extra)
-    after = apply_change(shop, detail, wish.change, layered=wish.layered)
+    after = apply_changes(shop, detail, [(wish.change, wish.layered)])
     fields = config_fields(shop, detail, after)
     return Edited(detail, after, tuple(fields), (*names, *extra), None)
 
@@ -122,9 +127,8 @@ def undo_edit(shop: Workshop, detail: Detail, number: int, who: str, message: st
     again = step.row.id not in {item.row.id for item in chain.steps}
     steps = sorted((*chain.steps, step), key=lambda item: item.row.id) if again else chain.steps
     left = [item for item in steps if again or item.row.id != step.row.id]
-    after: Detail = _root(shop, chain.root)
-    for item in left:
-        after = apply_change(shop, after, item.change, layered=item.layered)
+    asked = ((item.change, item.layered) for item in left)
+    after = apply_changes(shop, _root(shop, chain.root), asked)
     fields = config_fields(shop, detail, after)
     named = names_of(shop, manifest)
     added = tuple(name for name in step.added if (name in named) != again)
@@ -189,7 +193,7 @@ def _step_to_undo(edits: Edits, chain: Chain, number: int, manifest: str) -> Ste
     again = edits.edit(int(str(undone))) if undone else None
     if again is not None and again.detail.get("root") == chain.root:
         return step_of(again)
-    known = ", ".join(str(step.row.id) for step in steps) or "none"
+    known = ", ".join(str(step.row.id) for step in steps[-10:]) or "none"
     raise UsageError(
         f"undo: expected an edit that is in effect on the image ({known}), got {number}",
         hint="`minid edits` lists what was done",

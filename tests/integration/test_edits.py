@@ -146,6 +146,8 @@ def test_a_changed_image_table_is_in_the_same_ledger(line: Line) -> None:
     [
         (("--cmd", "[]"), 23, "neither"),
         (("--cmd", "tool"), 23, "/bin/sh"),
+        (("--comment", "\udcff"), 2, "controls"),
+        (("--env", "A=1", "-m", "\udcff"), 2, "controls"),
         (("--user", "nobody-here"), 23, "nobody-here"),
         (("--cmd", '["a"'), 2, "JSON array"),
         (("--tag", "ground:1.0.0"), 2, "recipe ground"),

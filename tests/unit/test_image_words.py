@@ -36,7 +36,17 @@ def test_commands_have_two_forms(text: str, words: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["[nginx]", '["a", 1]', '["a"', '{"a": 1}x' * 9000, '["a\\u0000"]', "a\x00b", "[" * 9999],
+    [
+        "[nginx]",
+        '["a", 1]',
+        '["a"',
+        '{"a": 1}x' * 9000,
+        '["a\\u0000"]',
+        '["\\ud800"]',
+        "a\x00b",
+        "a\udcff",
+        "[" * 9999,
+    ],
 )
 def test_what_is_no_command_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
