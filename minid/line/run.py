@@ -30,7 +30,7 @@ Output = dict[str, object]
 
 # What took longer is put on disk at once; what is quicker may be lost with a killed minid.
 _SETTLE_S = 0.2
-_LONG = {"environment", "fetch", "compile", "pack"}
+_LONG = {"environment", "fetch", "compile", "pack", "check"}
 
 
 @dataclass(frozen=True, slots=True)
