@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minid.cli.folder import add_json_option, load_folder_config
-from minid.cli.shell_view import change_json, print_changes
+from minid.cli.shell_view import change_json, print_changes, say, short
 from minid.cli.store_reader import find_image, open_blobs, open_records
 from minid.cli.words import print_json, printable
 from minid.config import Config
@@ -80,9 +79,15 @@ def _take_command(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """The command's status; 0 for the other forms."""
-    if arguments.name is None and arguments.run is None:
-        raise UsageError("shell: expected NAME or --run ID, got neither")
     config = load_folder_config(arguments)
+    if arguments.name is None and arguments.run is None:
+        from minid.workbench.shell_bench import list_benches
+
+        names = [bench.source.name for bench in list_benches(config.paths.state)]
+        raise UsageError(
+            "shell: expected NAME or --run ID, got neither",
+            hint=f"there are workbenches of {', '.join(names)}" if names else "`minid list`",
+        )
     records, blobs = open_records(config), open_blobs(config)
     refuse_foreign(config.paths.state)
     wanted = _Wanted(arguments, config, records, blobs)
@@ -127,7 +132,15 @@ class _Wanted:
         given = self.arguments
         if given.run is not None:
             return run_source(given.run, given.name or "", self.records, self.blobs)
-        return image_source(self.name, find_image(self.records, given.name), self.blobs)
+        try:
+            image = find_image(self.records, given.name)
+        except UsageError as error:
+            runs = self.records.runs(given.name, limit=1)
+            if not runs:
+                raise
+            hint = f"`minid shell --run {runs[0].id}` opens what its last run had reached"
+            raise UsageError(error.message, hint=hint) from error
+        return image_source(self.name, image, self.blobs)
 
     def need_bench(self) -> Bench:
         """The workbench; UsageError where there is none."""
@@ -193,7 +206,7 @@ class _Wanted:
                 say("the workbench is an overlay already: --copy is for a new one")
             elif container.how == "copy" and not given.copy:
                 say("no overlay can be had here: this is a copy")
-            if terminal and not given.words:
+            if (terminal and not given.words) or source.partial:
                 self.greet(source)
             return run_command(container, self.command(source, terminal=terminal))
 
@@ -327,13 +340,3 @@ def run_command(container: BenchContainer, command: Command) -> int:
         what = "found" if end.exit_code == 127 else "a program"
         say(f"{end.missing}: not {what}")
     return end.exit_code
-
-
-def short(manifest: str) -> str:
-    """A digest as people compare them."""
-    return manifest[:19] if manifest.startswith("sha256:") else manifest
-
-
-def say(text: str) -> None:
-    """A line for the person, out of the way of what programs read."""
-    print(printable(f"minid: {text}"), file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -67,3 +68,13 @@ def change_json(change: Change) -> dict[str, object]:
         "what": list(change.what),
         **sides,
     }
+
+
+def short(manifest: str) -> str:
+    """A digest as people compare them."""
+    return manifest[:19] if manifest.startswith("sha256:") else manifest
+
+
+def say(text: str) -> None:
+    """A line for the person, out of the way of what programs read."""
+    print(printable(f"minid: {text}"), file=sys.stderr)

@@ -41,6 +41,11 @@ class Source:
     environ: tuple[str, ...] = ()
     cwd: str = "/"
 
+    @property
+    def partial(self) -> bool:
+        """Whether this is no whole root, since a run did not come so far."""
+        return self.what in (_STAGES["pack"], _STAGES["compile"])
+
 
 def bench_name(records: Records, name: str) -> str:
     """The name of an image as workbenches have it: `web` is `web:latest` where there is such a
