@@ -16,10 +16,15 @@ from spdx_tools.spdx.validation.document_validator import validate_full_spdx_doc
 
 from tests.support.spdx_shape import DOCUMENT
 
+# The SPDX project's own, of version 2.3 (CC-BY-3.0).
+_SCHEMA = json.loads((Path(__file__).parents[1] / "data" / "spdx-2.3.schema.json").read_text())
+
 
 def check_spdx(data: bytes) -> dict[str, Any]:
-    """The document, which must be valid by shape and by the SPDX project's own tool."""
+    """The document, which must be valid by the format's schema, by what minid writes of it, and by
+    the SPDX project's own tool."""
     document = json.loads(data)
+    jsonschema.validate(document, _SCHEMA)
     jsonschema.validate(document, DOCUMENT)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bill.spdx.json"

@@ -1,6 +1,6 @@
-"""The shape of an SPDX 2.3 document in JSON, as far as minid writes one.
+"""What minid writes of an SPDX 2.3 document, after the specification's chapters 6 to 11.
 
-After the specification's chapters 6 to 11 and its JSON schema, which lets no other names pass.
+The format's JSON schema has few patterns and lets empty text pass; this holds to the text.
 """
 
 from __future__ import annotations
