@@ -27,6 +27,7 @@ def edited_json(edited: Edited) -> dict[str, object]:
         "config": edited.after["config"],
         "fields": list(edited.fields),
         "moved": list(moved.moved) if moved else [],
+        "removed": list(moved.removed) if moved else [],
         "notes": list(moved.notes) if moved else [],
     }
 
@@ -45,6 +46,8 @@ def print_edited(edited: Edited, *, would: bool = False) -> None:
     if edited.moved and not would:
         for line in edited.moved.moved:
             print(f"  tagged   {printable(line)}")
+        for line in edited.moved.removed:
+            print(f"  untagged {printable(line)}")
         for note in edited.moved.notes:
             print(f"  note     {printable(note)}")
 

@@ -25,11 +25,13 @@ from minid.store.records import PublicationRow
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What an edit did: its number, what moved as `target name`, and what a person should know."""
+    """What an edit did: its number, what moved and what is gone as `target name`, and what a person
+    should know."""
 
     edit: int
     moved: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
 
 
 def move_tags(
@@ -74,11 +76,11 @@ def move_tags(
                 shop.records.untag(name, row.time, number)
         write_layout(shop.blobs, shop.records, shop.machine)
     moved = [f"store {item.name}" for item in rows]
+    gone = [f"store {name}" for name in removed]
     notes: tuple[str, ...] = ()
     if targets:
-        for name in removed:
-            _untag_docker(shop, name, number)
-            _remove_export(shop, name, number)
+        gone += [f"{DOCKER} {name}" for name in removed if _untag_docker(shop, name, number)]
+        gone += [f"{EXPORT} {name}" for name in removed if _remove_export(shop, name, number)]
         served = publish_targets(
             Publication(0, image, detail, row.time, number),
             publishing=shop.config.publish,
@@ -88,25 +90,28 @@ def move_tags(
         )
         moved += served.moved
         notes = served.notes
-    return Moved(number, tuple(moved), notes)
+    return Moved(number, tuple(moved), notes, tuple(gone))
 
 
-def _untag_docker(shop: Workshop, name: str, number: int) -> None:
+def _untag_docker(shop: Workshop, name: str, number: int) -> bool:
     """Take a tag away in Docker where it is still the image that minid put there."""
     before = shop.records.published(DOCKER, name)
     if not before or shop.config.publish.docker == "off" or not engine_answers():
-        return
+        return False
     there = (inspect_image(name) or {}).get("Id", "")
-    if there in (before, str((shop.records.image(before) or {}).get("config"))):
-        remove_image(name)
+    ours = there in (before, str((shop.records.image(before) or {}).get("config")))
+    gone = ours and remove_image(name)
     row = PublicationRow(0, DOCKER, name, before, "", shop.clock(), number)
     shop.records.add_publication(row)
+    return gone
 
 
-def _remove_export(shop: Workshop, name: str, number: int) -> None:
+def _remove_export(shop: Workshop, name: str, number: int) -> bool:
     """Remove the archive of a tag that is gone from the export folder."""
     before, folder = shop.records.published(EXPORT, name), shop.config.publish.export
-    if before and folder is not None:
-        (folder / export_name(name)).unlink(missing_ok=True)
-        row = PublicationRow(0, EXPORT, name, before, "", shop.clock(), number)
-        shop.records.add_publication(row)
+    if not before or folder is None:
+        return False
+    (folder / export_name(name)).unlink(missing_ok=True)
+    row = PublicationRow(0, EXPORT, name, before, "", shop.clock(), number)
+    shop.records.add_publication(row)
+    return True

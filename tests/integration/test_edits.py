@@ -92,9 +92,10 @@ def test_a_further_name_goes_with_its_edit(line: Line) -> None:
     other = f"{NAME}-other:1"
     number = facts(line, "--tag", other, "--env", "A=1")["edit"]
     assert line.tags()[other] == line.tags()[TAG]
-    undone = line.query("undo", TAG, str(number))["edit"]
+    undone = line.query("undo", TAG, str(number))
+    assert undone["removed"] == [f"store {other}", f"export {other}"]
     assert other not in line.tags()
-    line.query("undo", TAG, str(undone))
+    line.query("undo", TAG, str(undone["edit"]))
     assert line.tags()[other] == line.tags()[TAG]
     line.query("undo", TAG)
     assert line.build(NAME)[NAME]["status"] == "unchanged"
