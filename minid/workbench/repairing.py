@@ -37,7 +37,7 @@ def repair(shop: Workshop, found: Sequence[Finding]) -> list[str]:
     lost |= {item.blob for item in found if item.invariant == "rows" and item.blob}
     lost = {digest for digest in lost if not shop.blobs.has(digest)}
     won = salvage(shop, lost)
-    done += [f"blob {digest}: made again from {source}" for digest, source in won.items()]
+    done += [f"blob {digest}: {how}" for digest, how in won.items()]
     shop.blobs.flush()
     unfit = {_manifest(shop, item) for item in found if item.invariant == "closure"}
     gone = drop_results(shop.records.database, lost - won.keys(), unfit)

@@ -26,7 +26,7 @@ _Streams = Iterator[tuple[str, Callable[[], Iterable[bytes]]]]
 
 
 def salvage(shop: Workshop, lost: Iterable[Digest]) -> dict[Digest, str]:
-    """Put back those lost blobs whose bytes can be had; which, and where each came from. Every
+    """Put back those lost blobs whose bytes can be had; which, and how. Every
     blob is hashed before it gets its name."""
     wanted = set(lost)
     won: dict[Digest, str] = {}
@@ -51,8 +51,8 @@ def salvage(shop: Workshop, lost: Iterable[Digest]) -> dict[Digest, str]:
 def _from_twin(shop: Workshop, layer: Layer, wanted: set[Digest], won: dict[Digest, str]) -> None:
     """A layer's tar from its gzip, or the other way round."""
     pairs = (
-        (layer.diff_id, layer.digest, "its gzip", _inflate),
-        (layer.digest, layer.diff_id, "its tar", compress_layer),
+        (layer.diff_id, layer.digest, "made again from its gzip", _inflate),
+        (layer.digest, layer.diff_id, "made again from its tar", compress_layer),
     )
     for missing, source, words, make in pairs:
         if missing in wanted and shop.blobs.has(source):
@@ -114,6 +114,6 @@ def _from_archive(
                 if digest in wanted:
                     sink.commit()
                     wanted.discard(digest)
-                    won[digest] = source
+                    won[digest] = f"found in {source}"
     except (MinidError, OSError):
         return  # an archive that is damaged itself; what came whole is kept

@@ -67,6 +67,23 @@ def test_damage_is_told_and_mended(line: Line) -> None:
     assert layer.read_bytes() == data
 
 
+def test_an_image_comes_back_from_the_export_folder(line: Line) -> None:
+    config = line.folder / "config.toml"
+    config.write_text(config.read_text().replace("[publish]", '[publish]\nexport = "images"'))
+    line.build()
+    detail = line.query("inspect", "ground")
+    layer = detail["layers"][0]
+    lost = [detail["manifest"], layer["digest"], layer["diff_id"]]
+    before = [line.blob(digest) for digest in lost]
+    for digest in lost:
+        (line.store / "blobs" / "sha256" / digest.removeprefix("sha256:")).unlink()
+    assert line.run("verify").status == 26
+    done = line.query("verify", "--repair")
+    assert len([text for text in done["mended"] if "found in" in text]) == 2
+    assert [line.blob(digest) for digest in lost] == before
+    assert line.build()["ground"]["status"] == "unchanged"
+
+
 def test_selftest(line: Line) -> None:
     trials = line.query("verify", "--selftest")["trials"]
     assert [trial["passed"] for trial in trials] == [True] * 11
