@@ -8,16 +8,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
-from minid.cli.folder import add_json_option, load_folder, need_recipes
+from minid.cli.folder import (
+    add_json_option,
+    assess_folder,
+    load_folder,
+    need_recipes,
+    sound_recipes,
+)
 from minid.cli.store_reader import find_image, open_records
-from minid.cli.words import print_json, print_table, printable
+from minid.cli.words import print_json, printable
 from minid.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from minid.cli.folder import Folder
-    from minid.formats.probe import Finding
     from minid.line.workshop import Workshop
     from minid.recipe import Recipe
     from minid.workbench.probe_subject import Subject
@@ -77,14 +82,16 @@ def execute(arguments: argparse.Namespace) -> int:
         raise UsageError("probe: expected NAME or --run ID, got neither")
     if arguments.apply:
         return _apply(arguments)
+    from minid.cli.probe_view import report_json, went_wrong
+
     folder = load_folder(arguments)
     with _watched(arguments, folder, arguments.run) as (subject, report):
-        facts = _facts(subject, report)
+        facts = report_json(subject, report)
     if arguments.json:
         print_json(facts)
     else:
-        _print_report(arguments, folder, subject, report)
-    return 1 if report.missing or _went_wrong(report) else 0
+        _show(arguments, folder, subject, report)
+    return 1 if report.missing or went_wrong(report) else 0
 
 
 @contextmanager
@@ -123,6 +130,13 @@ def _watched(
             if sys.stderr.isatty():
                 print(printable(f"{subject.name}: {text}"), file=sys.stderr)
 
+        if _is_stale(folder, subject, shop):
+            print(
+                printable(f"minid: {subject.name}: this is a root of before the recipe changed"),
+                f"  hint: minid build {subject.recipe}",
+                sep="\n",
+                file=sys.stderr,
+            )
         yield subject, probe(subject, request, place, progress=progress)
 
 
@@ -141,8 +155,23 @@ def _subject(arguments: argparse.Namespace, shop: Workshop, run: int | None) -> 
     yield image_subject(name, find_image(shop.records, name), shop.blobs)
 
 
+def _is_stale(folder: Folder, subject: Subject, shop: Workshop) -> bool:
+    """Whether the recipe that a root is asked for by would give another one now."""
+    if subject.name != subject.recipe or subject.recipe not in sound_recipes(folder):
+        return False
+    standing = assess_folder(folder, [subject.recipe], shop.blobs, shop.records)[subject.recipe]
+    if subject.run and standing.plan is not None:
+        keys = {stage.name: stage.key for stage in shop.records.stages(subject.run)}
+        return keys.get("image", standing.plan.image) != standing.plan.image or (
+            keys.get("compose") != standing.plan.compose
+        )
+    return standing.tagged is None or str(standing.tagged.manifest) != subject.manifest
+
+
 def _apply(arguments: argparse.Namespace) -> int:
     """Build, look, write; again until nothing is missing or nothing more can be done."""
+    from minid.cli.probe_view import report_json, went_wrong
+
     looks: list[dict[str, object]] = []
     folder = load_folder(arguments)
     file = _need_recipe(arguments, folder).file
@@ -159,11 +188,11 @@ def _apply(arguments: argparse.Namespace) -> int:
                 break
         good = file.read_bytes()
         with _watched(arguments, folder, first_run) as (subject, report):
-            looks.append(_facts(subject, report))
+            looks.append(report_json(subject, report))
         if not arguments.json:
-            _print_report(arguments, folder, subject, report)
+            _show(arguments, folder, subject, report)
         if not report.lines or number == _MAX_BUILDS:
-            status = status or (1 if report.missing or _went_wrong(report) else 0)
+            status = status or (1 if report.missing or went_wrong(report) else 0)
             break
         _write(recipe, report)
         if not arguments.json:
@@ -242,99 +271,9 @@ def _can_go_on(folder: Folder, name: str) -> bool:
         records.close()
 
 
-def _went_wrong(report: Report) -> bool:
-    return report.end is None or report.end.failed
+def _show(arguments: argparse.Namespace, folder: Folder, subject: Subject, report: Report) -> None:
+    from minid.cli.probe_view import print_report
 
-
-def _facts(subject: Subject, report: Report) -> dict[str, object]:
-    from minid.formats.recipe_lines import show_lines
-
-    end = report.end
-    return {
-        "name": subject.name,
-        "recipe": subject.recipe or None,
-        "version": subject.version,
-        "run": subject.run or None,
-        "manifest": subject.manifest or None,
-        "of": subject.what,
-        "findings": [
-            finding_json(finding, number)
-            for number, one in enumerate(report.rounds, 1)
-            for finding in one.findings
-        ],
-        "lines": show_lines(report.lines),
-        "end": None if end is None else {
-            "running": end.alive,
-            "exit_code": end.exit_code,
-            "background": end.background,
-            "output": list(end.output),
-            "answers": list(end.answers),
-        },
-    }  # fmt: skip
-
-
-def finding_json(finding: Finding, number: int) -> dict[str, object]:
-    """A finding as JSON."""
-    from minid.formats.recipe_lines import show_lines
-
-    return {
-        "round": number,
-        "at_ms": finding.at_ms,
-        "kind": finding.kind,
-        "what": finding.what,
-        "why": finding.why,
-        "needed": finding.needed,
-        "supplied_by": finding.supplied or None,
-        "lines": show_lines(finding.lines),
-        "advice": finding.advice or None,
-    }
-
-
-def _print_report(
-    arguments: argparse.Namespace,
-    folder: Folder,
-    subject: Subject,
-    report: Report,
-) -> None:
-    from minid.formats.recipe_lines import show_lines
-
-    print(printable(f"{subject.name} ({subject.what})"))
-    rows = []
-    left_out = 0
-    for turn, one in enumerate(report.rounds, 1):
-        for finding in one.findings:
-            if not (finding.needed or finding.supplied or arguments.all):
-                left_out += 1
-                continue
-            rows.append(
-                [str(turn), f"{finding.at_ms} ms", finding.kind, finding.what, _words(finding)]
-            )
-    print_table(["RUN", "AT", "KIND", "WHAT", "WHY"], rows)
-    if left_out and not arguments.all:
-        print(f"{left_out} more that it does without: --all shows them")
-    if report.lines:
-        where = folder.recipes.get(subject.recipe)
-        print(printable(f"for {where.file.name if where else 'a recipe'}:"))
-        for line in show_lines(report.lines).splitlines():
-            print(printable(f"  {line}".rstrip()))
-    print(printable(_end_words(report)))
-    end = report.end
-    if end is not None and end.failed:
-        for line in end.output[-5:]:
-            print(printable(f"  | {line}"))
-
-
-def _words(finding: Finding) -> str:
-    words = finding.why if finding.needed or finding.supplied else f"{finding.why} (optional)"
-    return f"{words}; {finding.advice}" if finding.advice else words
-
-
-def _end_words(report: Report) -> str:
-    end, given = report.end, "with these lines " if report.lines else ""
-    if end is None:
-        return f"{given}it does not start"
-    if end.alive:
-        return f"{given}it runs, and misses nothing" if not report.missing or given else "it runs"
-    if end.background:
-        return f"{given}it goes to the background, which ends the container"
-    return f"{given}it ends with status {end.exit_code}"
+    found = folder.recipes.get(subject.recipe)
+    recipe = found.file.name if found else ""
+    print_report(subject, report, recipe=recipe, everything=arguments.all)

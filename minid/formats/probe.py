@@ -22,7 +22,7 @@ _NOISE = re.compile(
     r"/(proc|sys)(/|$)"
     r"|/etc/(ld\.so\.(preload|cache|conf)|ld-musl-[^/]*\.path|localtime|timezone|gai\.conf|host\.conf"
     r"|resolv\.conf|hosts|hostname|suid-debug|malloc\.conf|selinux(/.*)?|machine-id|environment"
-    r"|passwd|group|shadow|nsswitch\.conf|ssl/openssl\.cnf|krb5\.conf|inputrc|sysconfig/.*)$"
+    r"|passwd|group|shadow|nsswitch\.conf|ssl/openssl\.cnf|krb5\.conf|inputrc|busybox\.conf|sysconfig/.*)$"
     r"|/(var/)?run/(nscd|systemd|dbus|user)(/|$)"
     r"|/usr/(share|lib)/(zoneinfo|locale|terminfo)(/|$)|/(usr/)?lib/terminfo(/|$)"
     r"|.*/(glibc-hwcaps|tls|haswell|gconv/gconv-modules(\.cache)?|openssl\.cnf)(/|$)"

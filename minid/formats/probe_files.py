@@ -34,7 +34,7 @@ def missed_findings(
         return None
     needed = _is_said(event, seen) or last
     if event.call == "exec":
-        yield from _program(event, ground, needed)
+        yield from _program(event, seen, ground, needed)
     elif is_library(event.leaf):
         yield _library(event, seen)
     elif event.call in ("chdir", "chroot") or event.flags & IS_FOLDER or _says_folder(event, seen):
@@ -96,8 +96,12 @@ def _library(event: Event, seen: Seen) -> Finding:
     return Finding(kind, event.leaf, why, event.at_ms, needed, RecipeLines(dlopen=(event.leaf,)))
 
 
-def _program(event: Event, ground: Ground, needed: bool) -> Iterator[Finding]:
+def _program(event: Event, seen: Seen, ground: Ground, needed: bool) -> Iterator[Finding]:
     if not ground.has(event.path):
+        if any(
+            e.call == "exec" and e.leaf == event.leaf and ground.has(e.path) for e in seen.events
+        ):
+            return  # it is there, further down the search path, and lacks something itself
         lines = link_program(event.leaf, ground.root, "/usr/bin")
         why = "the program wanted to run it, and it lies nowhere on the search path"
         yield Finding("program", event.leaf, why, event.at_ms, needed, lines)

@@ -125,6 +125,10 @@ def verb_of(event: Event) -> str:
 
 def is_sound(path: str) -> bool:
     """Whether a recipe can name this path."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # bytes that are no UTF-8
+        return False
     return len(path) < 4096 and re.fullmatch(IMAGE_PATH_PATTERN, path) is not None
 
 

@@ -12,7 +12,7 @@ from minid.formats.probe_ground import SHARED, Ground, folder_lines, parent_of, 
 from minid.formats.recipe_lines import RecipeLines
 from minid.recipe import Directory, Edit
 
-_NAMED_DEVICE = re.compile(rb"/dev/(null|zero|full|u?random|tty)(?=\0)")
+_NAMED_DEVICE = re.compile(rb"/dev/(null)(?=\0)")  # others are opened where they are wanted
 _SYSTEM = re.compile(r"/|/(bin|sbin|lib|lib64|etc|usr|dev|proc|sys)(/[^/]*)?|/var|/run|/opt|/srv")
 # Programs that go to the background unless their configuration says otherwise.
 _FOREGROUND = {"nginx": ("nginx.conf", "daemon off;\n")}

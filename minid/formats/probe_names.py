@@ -16,21 +16,21 @@ _NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 _NOBODY = 65534
 _ROOT = User("root", 0, 0, home="/root", shell="/bin/sh")  # noqa: S604 (a user's, not a call's)
 # How programs put it, for C libraries that ask no name service daemon.
+_UNKNOWN = r"(?:unknown|invalid|no such|bad|find(?: the)?)"
+_QUOTED = r"""["'`‘(]?([a-z_][\w-]*)"""
+_GONE = r"""["'’]? (?:is )?(?:not found|unknown|does ?n.t exist)"""
 _SAID = {
-    "user": re.compile(
-        r"""getpwnam(?:_r)?\(["']?([^"')]+)"""
-        r"""|(?:unknown|invalid|no such|bad|find(?: the)?|find) user(?:name| name)?[ :]*["'`‘(]?"""
-        r"""([a-z_][\w-]*)"""
-        r"""|user ["'`‘]?([a-z_][\w-]*)["'’]? (?:is )?(?:not found|unknown|does ?n.t exist)""",
+    kind: re.compile(
+        rf"""{call}(?:_r)?\(["']?([^"')]+)"""
+        rf"|{_UNKNOWN} {kind}(?:name| name|/group)?[ :]*{_QUOTED}"
+        rf"|{kind} {_QUOTED}{_GONE}"
+        rf"|{other}",
         re.IGNORECASE,
-    ),
-    "group": re.compile(
-        r"""getgrnam(?:_r)?\(["']?([^"')]+)"""
-        r"""|(?:unknown|invalid|no such|bad|find(?: the)?|find) group(?:name| name)?[ :]*["'`‘(]?"""
-        r"""([a-z_][\w-]*)"""
-        r"""|group ["'`‘]?([a-z_][\w-]*)["'’]? (?:is )?(?:not found|unknown|does ?n.t exist)""",
-        re.IGNORECASE,
-    ),
+    )
+    for kind, call, other in (
+        ("user", "getpwnam", r"user(?:name)? ([a-z_][\w-]*) to switch to"),
+        ("group", "getgrnam", r"user/group [a-z_][\w-]*:([a-z_][\w-]*)"),
+    )
 }
 
 

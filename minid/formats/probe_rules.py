@@ -54,4 +54,4 @@ def _last_words(seen: Seen, missed: list[Event]) -> Event | None:
     failed = [event for event in missed if event.reads and not is_library(event.leaf)]
     last = max(failed, key=lambda event: event.last, default=None)
     done = (event.last for event in seen.events if event.call == "open" and event.error == OK)
-    return last if last and last.last > max(done, default=0) else None
+    return last if last and last.last > max(done, default=-1) else None
