@@ -17,7 +17,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -131,7 +131,10 @@ def _write_tar(path: Path, tree: Tree, blobs: Blobs) -> Digest:
 
         writer = TarWriter(write)
         for entry in tree.entries:
-            writer.add(entry, (read(entry.content),) if entry.content else ())
+            # Of an image from elsewhere there may be others, which no namespace may set.
+            kept = tuple(item for item in entry.xattrs if item[0] == "security.capability")
+            plain = replace(entry, xattrs=kept) if kept != entry.xattrs else entry
+            writer.add(plain, (read(entry.content),) if entry.content else ())
         writer.close()
     return Digest(running.hexdigest())
 

@@ -156,20 +156,20 @@ def plan_keep(
     plain: set[str] = set()
     folders: set[str] = set()
     untouched = _lay(text, {}, draft, ground)
+    if recipe.rootfs.commands:
+        _refuse_commanded(changes, tree, untouched)
     while True:
         written = write_lines(draft, plain, folders)
         after = add_lines(written.text, written.lines)
-        wrong = {}
-        if not recipe.rootfs.commands:  # what those do is seen by the build alone
-            made = _lay(after, written.files, draft, ground)
-            said = said_changes(changes, written.left_out)
-            wrong = differing(made, said, data, read, written.left_out)
-            wrong |= _strays(untouched, made, draft, wrong)
-            # Folders that came with a line that went, and shall stay.
-            lost = {path for path in wrong if _is_lost(path, untouched, made)} - folders
-            if lost:
-                folders |= lost
-                continue
+        made = _lay(after, written.files, draft, ground)
+        said = said_changes(changes, written.left_out)
+        wrong = differing(made, said, data, read, written.left_out)
+        wrong |= _strays(untouched, made, draft, wrong)
+        # Folders that came with a line that went, and shall stay.
+        lost = {path for path in wrong if _is_lost(path, untouched, made)} - folders
+        if lost:
+            folders |= lost
+            continue
         fresh = {path for path in wrong if path not in plain}
         if not wrong:
             return Kept(recipe.file, recipe.folder, text, after, written.files, written.left_out)
@@ -177,6 +177,17 @@ def plan_keep(
             told = "\n".join(f"/{path}: {why}" for path, why in sorted(wrong.items())[:_SHOWN])
             raise RecipeError(told, hint="nothing was written; these are no lines of a recipe")
         plain |= fresh
+
+
+def _refuse_commanded(changes: Iterable[Change], tree: Tree, untouched: Tree) -> None:
+    """RecipeError for changes of what the recipe's commands made: those run after all lines."""
+    was, now = _facts_of(untouched), _facts_of(tree)
+    wrong = [c.image_path for c in changes if was.get(c.image_path) != now.get(c.image_path)]
+    if wrong:
+        told = [f"/{path}: expected what lines lay, got what commands made" for path in wrong]
+        raise RecipeError(
+            "\n".join(told[:_SHOWN]), hint="nothing was written; mend rootfs.commands by hand"
+        )
 
 
 def said_changes(changes: Iterable[Change], left_out: Mapping[str, str]) -> tuple[Change, ...]:

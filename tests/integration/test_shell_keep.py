@@ -136,6 +136,17 @@ def runs_of(line: Line) -> list[dict[str, object]]:
     return [{"run": number, "status": status} for number, status in rows]
 
 
+def test_what_commands_made_is_theirs(shell: Shell) -> None:
+    shell.line.edit("box", "links = {", 'commands = ["echo made > /data/made"]\nlinks = {')
+    shell.line.build()
+    shell.run(script="echo x > /srv/fine; echo more >> /data/made")
+    done = shell.line.run("shell", "box", "--keep")
+    assert done.status == 11 and "/data/made: expected what lines lay" in done.err
+    shell.restore("/data/made")
+    assert 'path = "/srv/fine"' in kept(shell)
+    assert shell.run("cat", "/srv/fine", "/data/made") == "x\nmade\n"
+
+
 def test_a_name_that_moved_is_told(shell: Shell) -> None:
     shell.run("touch", "/tmp/mine")
     shell.line.edit("box", "welcome", "good day")
