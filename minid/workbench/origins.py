@@ -225,7 +225,7 @@ class Story:
     def resolve(self, path: str, *, follow_last: bool) -> str:
         """The image path behind a path as people write it; UsageError for a loop of links."""
         try:
-            return self.root.resolve(path, follow_last=follow_last)
+            return self.root.resolve(path.lstrip("/"), follow_last=follow_last)
         except ComposeError as error:
             raise UsageError(error.message) from None
 

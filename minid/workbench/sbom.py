@@ -75,6 +75,7 @@ class _Maker:
             return key
         tags = story.facts.get("tags")
         names = [str(tag) for tag in tags] if isinstance(tags, list) else []
+        names.sort(key=lambda tag: tag != f"{story.recipe}:{story.version}")
         name = story.recipe or (names[0].rpartition(":")[0] if names else "image")
         manifest = Digest.parse(story.manifest)
         labels = (story.config.get("config") or {}).get("Labels") or {}
