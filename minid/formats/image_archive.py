@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from minid.errors import UnpackError
 from minid.formats.digest import Digest
 from minid.formats.foreign_json import bound_layers, digest_of, get, read_json, typed
-from minid.formats.oci import INDEX_TYPE, MANIFEST_TYPE, normalise_name
+from minid.formats.oci import INDEX_TYPE, LAYER_TYPE, MANIFEST_TYPE, normalise_name
 
 _DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 _DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -37,16 +37,19 @@ class Files(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FoundLayer:
-    """A layer's file in the archive, and the digest that its bytes must have, if one is stated."""
+    """A layer's file in the archive, and the digest that its bytes must have, if one is stated.
+    `gzipped`: they are said to be a gzip, which can stay as it is."""
 
     path: str
     digest: Digest | None = None
+    gzipped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class FoundImage:
     """An image of an archive: its configuration's bytes, its layers from the base upwards, and
-    the manifest's bytes where the archive has one that describes these very layers."""
+    the manifest's bytes where the archive has one of OCI's, of gzipped layers, as all of the
+    store's are."""
 
     config: bytes
     layers: tuple[FoundLayer, ...]
@@ -171,19 +174,28 @@ def _is_attestation(row: Mapping[str, Any]) -> bool:
 
 def _read_manifest(files: Files, path: str, digest: Digest, names: tuple[str, ...]) -> FoundImage:
     data = _verified(files, path, digest)
-    config, layers = parse_manifest(data, path)
-    layer_files = tuple(FoundLayer(f"blobs/sha256/{item.hex}", item) for item in layers)
-    config_path = f"blobs/sha256/{config.hex}"
-    return FoundImage(_verified(files, config_path, config), layer_files, names, data)
+    found = describe_manifest(data, path, lambda item: _verified(files, _path_of(item), item))
+    return replace(found, names=names)
 
 
-def parse_manifest(data: bytes, where: str) -> tuple[Digest, tuple[Digest, ...]]:
-    """The digests of an image manifest's configuration and layers; UnpackError for what is none."""
+def describe_manifest(data: bytes, where: str, read: Callable[[Digest], bytes]) -> FoundImage:
+    """The image of a manifest, without a name; `read` gives the bytes of its configuration.
+    UnpackError for what is no manifest of an image."""
     value = typed(read_json(data, where), dict, where)
     config = digest_of(get(value, "config", dict, where), where)
-    rows = get(value, "layers", list, where)
+    rows = [typed(row, dict, where) for row in get(value, "layers", list, where)]
     bound_layers(rows, where)
-    return config, tuple(digest_of(typed(row, dict, where), where) for row in rows)
+    kinds = [str(row.get("mediaType")) for row in rows]
+    layers = [
+        FoundLayer(_path_of(digest), digest, kind.endswith("gzip"))
+        for kind, digest in zip(kinds, [digest_of(row, where) for row in rows], strict=True)
+    ]
+    as_ours = value.get("mediaType", MANIFEST_TYPE) == MANIFEST_TYPE and set(kinds) <= {LAYER_TYPE}
+    return FoundImage(read(config), tuple(layers), manifest=data if as_ours else None)
+
+
+def _path_of(digest: Digest) -> str:
+    return f"blobs/sha256/{digest.hex}"
 
 
 def _names(descriptor: Mapping[str, Any]) -> tuple[str, ...]:
@@ -203,7 +215,7 @@ def _descriptors(index: Mapping[str, Any], where: str) -> Iterator[Mapping[str, 
 
 
 def _blob(descriptor: Mapping[str, Any]) -> str:
-    return f"blobs/sha256/{digest_of(descriptor, 'index').hex}"
+    return _path_of(digest_of(descriptor, "index"))
 
 
 def _verified(files: Files, path: str, digest: Digest) -> bytes:

@@ -114,7 +114,7 @@ class _Stager:
     def __init__(self, shop: Workshop, files: Source) -> None:
         self._shop, self._files = shop, files
         self._left = ARCHIVE.total_bytes
-        self._layers: dict[tuple[FoundLayer, Digest, bool], tuple[Staged, Staged]] = {}
+        self._layers: dict[tuple[FoundLayer, Digest], tuple[Staged, Staged]] = {}
 
     def take(self, found: FoundImage, arrival: Arrival) -> Taken:
         """One image, verified."""
@@ -126,7 +126,7 @@ class _Stager:
         names = arrival.names(familiar_name(name) for name in found.names)
         tree, staged, layers = LayerTree(), [], []
         for number, (diff_id, source) in enumerate(zip(facts.diff_ids, found.layers, strict=True)):
-            packed, plain = self._layer(source, diff_id, keep=found.manifest is not None)
+            packed, plain = self._layer(source, diff_id)
             tree.lay(diff_id, iterate_file(plain.path))
             staged += [packed, plain]
             words = facts.history[number] if number < len(facts.history) else ("", "")
@@ -166,28 +166,26 @@ class _Stager:
         detail = describe_image(self._shop, image, stored.digest, sizes, arrival)
         return Taken(detail, names, [config, manifest, stored, report], tree.left_out)
 
-    def _layer(self, source: FoundLayer, diff_id: Digest, *, keep: bool) -> tuple[Staged, Staged]:
-        """A layer as it is transferred and as a tar, verified. With `keep` the transferred bytes
-        stay as they came, else they are gzipped as minid's own are: what minid made and an engine
+    def _layer(self, source: FoundLayer, diff_id: Digest) -> tuple[Staged, Staged]:
+        """A layer as it is transferred and as a tar, verified. What its manifest calls a gzip stays
+        as it came, all else is gzipped as minid's own layers are: what minid made and an engine
         unpacked becomes the very layer again."""
-        key = source, diff_id, keep
+        key = source, diff_id
         if key not in self._layers:
             try:
-                self._layers[key] = self._stage_layer(source, diff_id, keep=keep)
+                self._layers[key] = self._stage_layer(source, diff_id)
             except StoreError as error:
                 where = f"layer {diff_id.short}"
                 raise UnpackError(f"{where}: {error.message.removeprefix('blob: ')}") from error
             self._left -= self._layers[key][1].size
         return self._layers[key]
 
-    def _stage_layer(
-        self, source: FoundLayer, diff_id: Digest, *, keep: bool
-    ) -> tuple[Staged, Staged]:
+    def _stage_layer(self, source: FoundLayer, diff_id: Digest) -> tuple[Staged, Staged]:
         blobs = self._shop.blobs
         came = blobs.stage(self._files.iterate(source.path), source.digest)
         with came.path.open("rb") as file:
             plain = blobs.stage(plain_bytes(file, self._left), diff_id)
-        if keep:
+        if source.gzipped:
             return came, plain
         came.path.unlink()
         return blobs.stage(compress_tar(lambda: iterate_file(plain.path), plain.size)), plain

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from minid.errors import FetchError, PublishError, UnpackError, UsageError
@@ -11,16 +12,18 @@ from minid.formats.digest import Digest
 from minid.formats.image_archive import (
     INDEXES,
     MANIFESTS,
+    MAX_SMALL_BYTES,
     FoundImage,
-    FoundLayer,
     choose_platform,
-    parse_manifest,
+    describe_manifest,
 )
 from minid.formats.oci import architecture_of
 from minid.host.registry import Progress, Registry
 from minid.host.registry_connection import Connection, Place
 from minid.line.workshop import Workshop
-from minid.workbench.loading import Arrival, Loaded, take_image
+from minid.workbench.arriving import Arrival, Loaded
+from minid.workbench.loading import take_image
+from minid.workbench.spool import ARCHIVE
 
 _MAX_NESTING = 4
 
@@ -62,6 +65,8 @@ def pull_image(
         with Connection(place) as connection:
             registry = Registry(connection, writes=False)
             data = _find_manifest(registry, name.reference, architecture_of(shop.machine), 0)
+            origin = f"{name}@{Digest.of(data)}" if not name.digest else str(name)
+            arrival = replace(arrival, origin=origin)
             found, sizes = _describe(registry, data, progress)
             remote = _Remote(registry, sizes, progress)
             return take_image(shop, remote, found, arrival)
@@ -90,19 +95,27 @@ def _find_manifest(registry: Registry, reference: str, architecture: str, depth:
 def _describe(
     registry: Registry, data: bytes, progress: Progress
 ) -> tuple[FoundImage, dict[str, int]]:
-    config, layers = parse_manifest(data, "manifest")
     value = _object(data, "manifest")
-    sizes = {}
-    for part in (value["config"], *value["layers"]):
-        size = part.get("size")
-        if type(size) is not int or size < 0:
-            raise UnpackError(f"manifest: expected sizes, got {str(size)[:40]!r}")
-        sizes[f"blobs/sha256/{Digest.parse(str(part['digest'])).hex}"] = size
-    own = b"".join(registry.blob(config, sizes[f"blobs/sha256/{config.hex}"], progress))
-    if Digest.of(own) != config:
-        raise UnpackError(f"config: expected {config}, got {Digest.of(own)}")
-    files = tuple(FoundLayer(f"blobs/sha256/{layer.hex}", layer) for layer in layers)
-    return FoundImage(own, files, (), data), sizes
+    sizes: dict[str, int] = {}
+
+    def read(config: Digest) -> bytes:
+        # By now it is known that there are a configuration and layers, with digests.
+        for part in (value["config"], *value["layers"]):
+            size = part.get("size")
+            if type(size) is not int or not 0 <= size <= ARCHIVE.total_bytes:
+                raise UnpackError(f"manifest: expected sizes, got {str(size)[:40]!r}")
+            sizes[f"blobs/sha256/{Digest.parse(str(part['digest'])).hex}"] = size
+        if sum(sizes.values()) > ARCHIVE.total_bytes:
+            raise UnpackError(f"manifest: expected at most {ARCHIVE.total_bytes} bytes, got more")
+        own = sizes[f"blobs/sha256/{config.hex}"]
+        if own > MAX_SMALL_BYTES:
+            raise UnpackError(f"config: expected at most {MAX_SMALL_BYTES} bytes, got {own}")
+        found = b"".join(registry.blob(config, own, progress))
+        if Digest.of(found) != config:
+            raise UnpackError(f"config: expected {config}, got {Digest.of(found)}")
+        return found
+
+    return describe_manifest(data, "manifest", read), sizes
 
 
 def _object(data: bytes, where: str) -> dict[str, Any]:
