@@ -7,19 +7,20 @@ import fcntl
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from minid.config import Config
-from minid.errors import RecipeError
+from minid.errors import RecipeError, StoreError
 from minid.host.environment import environment_token, remove_environment, request_key
-from minid.host.files import remove_unfinished
+from minid.host.files import exclusive_folder, remove_unfinished
 from minid.line.planning import environment_packages
 from minid.line.workshop import Workshop, clear_part, recover
 from minid.recipe import Recipe
+from minid.steps.publish import write_layout
 from minid.store.blobs import Blobs
 from minid.store.collect import held_blobs
-from minid.store.lease import closed_gate, living_leases
+from minid.store.lease import clear_leases, closed_gate, living_leases
 from minid.store.lock import free_lock
 
 _LOG = re.compile(r"([0-9]{6,})-.*\.log")
@@ -44,6 +45,10 @@ def clear_dead(shop: Workshop) -> int:
     for name in dead:
         clear_part(config, name)
     remove_unfinished(config.paths.store)
+    # A killed guest may have moved a tag in the records alone; its lease goes after the layout.
+    with suppress(StoreError), exclusive_folder(shop.blobs.root):
+        write_layout(shop.blobs, shop.records, shop.machine)
+    clear_leases(config.paths.leases)
     return len(dead)
 
 

@@ -217,6 +217,18 @@ def test_a_killed_holder_holds_nothing_and_its_places_go(free: Workshop, tmp_pat
     assert [path.name for path in free.config.paths.leases.iterdir()] == [free.guest]
 
 
+def test_beside_a_builder_the_layout_catches_up_too(free: Workshop, clock: Clock) -> None:
+    made = make(free, clock, 1, "whole")
+    index = free.blobs.root / "index.json"
+    with open_workshop(free.config, {}, clock=clock):
+        index.write_text("{}")
+        (free.config.paths.leases / "guest-1-0").touch()
+        (free.config.paths.store / "tmp" / "guest-1-0").mkdir()
+        assert collected(free).places == 1
+        assert made.manifest in index.read_text()
+        assert not (free.config.paths.leases / "guest-1-0").exists()
+
+
 def test_a_result_is_found_or_gone_but_never_half(free: Workshop, clock: Clock) -> None:
     """Somebody claims a dead result while it is collected."""
     clock.now = NOW

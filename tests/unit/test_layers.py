@@ -15,7 +15,7 @@ import pytest
 from minid.formats.digest import Digest
 from minid.formats.gzip_stream import LARGE_BYTES, PIECE_BYTES, deflate_piece, gzip_chunks
 from minid.model import Content, Entry
-from minid.steps.layers import layer_key, squeeze_files, write_layer
+from minid.steps.layers import compress_layer, layer_key, squeeze_files, write_layer
 from minid.store.blobs import Blobs
 from minid.store.contents import read_content, store_tree
 from tests.support.require import require
@@ -156,3 +156,24 @@ def test_a_piece_that_cannot_be_compressed_is_an_error(
     monkeypatch.setattr("minid.steps.layers.deflate_piece", fail)
     with pytest.raises(MemoryError):
         write_layer(large_entries(), read_content(blobs), blobs, created_by="test")
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (),
+        (LARGE_BYTES - 1, LARGE_BYTES, LARGE_BYTES + 1),
+        (PIECE_BYTES, 10, 2 * PIECE_BYTES + 1),
+        (3, 0, LARGE_BYTES, 0, 700),
+    ],
+)
+def test_the_gzip_can_be_made_of_the_tar_alone(blobs: Blobs, sizes: tuple[int, ...]) -> None:
+    chance = random.Random(4)
+    entries = tuple(
+        Entry(
+            f"{'long/' * (40 * (place % 2))}{place}", "file", 0o644, 5, content=Content.inline(data)
+        )
+        for place, data in enumerate(chance.randbytes(size) for size in sizes)
+    )
+    layer, _ = write_layer(entries, read_content(blobs), blobs, created_by="test")
+    assert b"".join(compress_layer(layer.diff_id, blobs)) == blobs.read(layer.digest)
