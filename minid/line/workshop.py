@@ -237,11 +237,11 @@ def clear_killed(config: Config, part: str, records: Records) -> None:
     from minid.steps.publish import write_layout
 
     clear_part(config, part)
-    clear_leases(config.paths.leases)
     blobs = Blobs(config.paths.store)
     with exclusive_folder(blobs.root):
         _clear_unfinished(config)
         write_layout(blobs, records, os.uname().machine)
+    clear_leases(config.paths.leases)
 
 
 def recover(config: Config, blobs: Blobs, records: Records, clock: Callable[[], float]) -> None:
