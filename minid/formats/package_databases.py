@@ -7,7 +7,7 @@ Alpine Linux ("Installed Database V2").
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Container, Mapping
 
 from minid.formats.package_record import Package
 from minid.formats.spdx_license import need_expression
@@ -46,10 +46,9 @@ def read_diversions(text: str) -> dict[str, tuple[str, str]]:
     return {moved: (path, package) for path, moved, package in triples if path.startswith("/")}
 
 
-def listed_paths(data: bytes, wanted: Iterable[bytes]) -> list[bytes]:
+def listed_paths(data: bytes, wanted: Container[bytes]) -> list[bytes]:
     """Which of the wanted paths a package's `.list` has a line of."""
-    framed = b"\n" + data + b"\n"
-    return [path for path in wanted if b"\n" + path + b"\n" in framed]
+    return [line for line in dict.fromkeys(data.split(b"\n")) if line in wanted]
 
 
 def read_apk_installed(text: str, wanted: Collection[str]) -> dict[str, Package]:

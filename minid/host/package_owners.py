@@ -24,6 +24,7 @@ from minid.host.view import DirectoryView
 _SEEN = ("var/lib/dpkg", "lib/apk", "usr/lib/apk", "usr/share/doc", "etc/os-release", "usr/lib")
 _MAX_FILE = 64 << 20
 _MAX_LISTS = 20_000
+_MAX_LISTED = 512 << 20  # bytes of all lists together
 _APK = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
 
 
@@ -89,9 +90,12 @@ class _Reader:
         found: dict[str, tuple[str, str]] = {}
         folder = "var/lib/dpkg/info"
         lists = sorted(name for name in self._view.names_in(folder) if name.endswith(".list"))
+        left = _MAX_LISTED
         for name in lists[:_MAX_LISTS]:
             package, _, architecture = name.removesuffix(".list").partition(":")
-            for line in listed_paths(self._read(f"{folder}/{name}"), wanted):
+            data = self._read(f"{folder}/{name}", min(left, _MAX_FILE))
+            left -= len(data)
+            for line in listed_paths(data, wanted):
                 holder = diverted.get(line.decode("utf-8", "surrogateescape"), "")
                 for image_path, other in wanted[line]:
                     # Of a diverted path the diverter has the place, others were moved away.
