@@ -79,5 +79,6 @@ def edit_json(row: EditRow) -> dict[str, object]:
         "to": row.to_manifest,
         "fields": row.detail.get("fields", []),
         "undoes": row.detail.get("undoes"),
+        "origin": row.detail.get("origin"),
         "tags": list(row.detail.get("names") or []),  # type: ignore[call-overload]
     }

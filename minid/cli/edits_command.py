@@ -59,6 +59,8 @@ def _print_edit(row: EditRow, *, in_effect: bool) -> None:
     names = printable(", ".join(row.detail.get("names") or [])) or printable(row.recipe)  # type: ignore[arg-type]
     print(f"{sign} {row.id}  {row.kind}{undoes} by {printable(row.who)}, {when}{kept}: {names}")
     print(f"     {row.from_manifest[7:19] or 'nothing'} → {row.to_manifest[7:19]}")
+    if row.detail.get("origin"):
+        print(f"     from {printable(str(row.detail['origin']))}")
     fields = row.detail.get("fields")
     for item in fields if isinstance(fields, list) else []:
         print(f"     {field_line(item)}")

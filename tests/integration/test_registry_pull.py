@@ -93,6 +93,8 @@ def test_other_formats_become_the_stores_own(
         assert built.blob(layer["digest"])[:2] == b"\x1f\x8b"
     skopeo(f"oci:{built.store}:{kind}:1", f"dir:{built.folder.parent}/{kind}")
     assert built.query("files", f"{kind}:1") is not None
+    origin = built.query("edits", f"{kind}:1")[0]["origin"]
+    assert origin.startswith(f"{registry.host}/{kind}:1@sha256:")
     assert built.run("verify", "--contents").status == 0
 
 
