@@ -49,19 +49,23 @@ def _is_about_program(paragraph: dict[str, str]) -> bool:
 
 def _paragraphs(text: str) -> Iterator[dict[str, str]]:
     """Fields by lower-case name; lines that follow are joined with newlines."""
-    fields: dict[str, str] = {}
+    fields: dict[str, list[str]] = {}
     name = ""
     for line in text.split("\n"):
         if not line.strip():
             if fields:
-                yield fields
+                yield _joined(fields)
             fields, name = {}, ""
         elif line[0] in " \t":
             if name:
                 stripped = line.strip()
-                fields[name] += "\n" + ("" if stripped == "." else stripped)
+                fields[name].append("" if stripped == "." else stripped)
         elif found := _FIELD.match(line):
             name = found[1].lower()
-            fields[name] = found[2].strip()
+            fields[name] = [found[2].strip()]
     if fields:
-        yield fields
+        yield _joined(fields)
+
+
+def _joined(fields: dict[str, list[str]]) -> dict[str, str]:
+    return {name: "\n".join(lines) for name, lines in fields.items()}
