@@ -93,7 +93,13 @@ def _library(event: Event, seen: Seen) -> Finding:
     )
     needed = said or (asked and seen.failed)
     kind = "name service" if event.leaf.startswith("libnss_") else "library"
-    return Finding(kind, event.leaf, why, event.at_ms, needed, RecipeLines(dlopen=(event.leaf,)))
+    return Finding(kind, event.leaf, why, event.at_ms, needed, _from_environment(event.leaf))
+
+
+def _from_environment(name: str) -> RecipeLines:
+    """The line for a library, where a recipe can name it."""
+    sound = re.fullmatch(r"/?[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*", name) and len(name) < 1000
+    return RecipeLines(dlopen=(name,)) if sound else RecipeLines()
 
 
 def _program(event: Event, seen: Seen, ground: Ground, needed: bool) -> Iterator[Finding]:
@@ -117,5 +123,4 @@ def _program(event: Event, seen: Seen, ground: Ground, needed: bool) -> Iterator
     elif loader:
         wanted = os.fsdecode(loader[0])
         why = f"the loader that {event.path} names"
-        lines = RecipeLines(dlopen=(wanted,))
-        yield Finding("library", wanted, why, event.at_ms, True, lines)
+        yield Finding("library", wanted, why, event.at_ms, True, _from_environment(wanted))

@@ -83,9 +83,10 @@ def link_program(wanted: str, root: Rootfs, folder: str) -> RecipeLines:
         key=lambda place: ("bin" not in place, place.count("/"), place),
     )
     link = wanted if "/" in wanted else f"{folder}/{leaf}"
-    if not places or not is_sound(link) or f"/{places[0]}" == link:
+    target = f"/{places[0]}" if places else ""
+    if target == link or not (is_sound(target) and is_sound(link)):
         return RecipeLines()
-    return RecipeLines(links=((link, f"/{places[0]}"),))
+    return RecipeLines(links=((link, target),))
 
 
 def folder_lines(event: Event, path: str, ground: Ground) -> RecipeLines:

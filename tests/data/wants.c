@@ -126,6 +126,23 @@ static void background(const char *how)
     for (;;) pause();
 }
 
+static void flood(const char *count)
+{
+    char path[64];
+    for (long i = 0, n = atol(count); i < n; i++) {
+        snprintf(path, sizeof path, "/srv/many/%ld", i);
+        access(path, 0);
+    }
+    for (int i = 0; i < 20000; i++) puts("a line of output that nobody reads");
+}
+
+static void bomb(const char *how)
+{
+    (void)how;
+    signal(SIGCHLD, SIG_IGN);
+    for (;;) fork();
+}
+
 static void load(const char *name)
 {
     if (!dlopen(name, RTLD_NOW)) {
@@ -152,6 +169,8 @@ int main(int argc, char **argv)
         else if (!strcmp(what, "run")) spawn(name);
         else if (!strcmp(what, "background")) background(name);
         else if (!strcmp(what, "load")) load(name);
+        else if (!strcmp(what, "flood")) flood(name);
+        else if (!strcmp(what, "bomb")) bomb(name);
         else if (!strcmp(what, "kill")) raise(atoi(name));
         else if (!strcmp(what, "stop")) { if (!fork()) { raise(SIGSTOP); _exit(0); } }
         else if (!strcmp(what, "sleep")) sleep(atoi(name));
