@@ -25,7 +25,7 @@ from minid.store.database import Database
 from minid.store.lease import closed_gate, living_leases
 from minid.store.reach import Reached, blobs_of, parse_row
 
-_BATCH = 100
+_BATCH = 25
 _TRIES = 50
 _PAUSE_S = 0.02
 
