@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -96,15 +96,18 @@ def load_image(
     return _loaded(archive(()), image)
 
 
-def tag(engine_id: str, name: str, guard_label: str = RECIPE_LABEL) -> None:
+def tag(
+    engine_id: str, name: str, guard_label: str = RECIPE_LABEL, known: Collection[str] = ()
+) -> None:
     """Point `name` (repository:tag) at an image; PublishError where somebody else's has that name.
 
-    Moving a tag is silent in Docker, so only tags of images that carry `guard_label` are moved.
+    Moving a tag is silent in Docker, so only tags of images that carry `guard_label` are moved, and
+    of those whose ids are `known`.
     """
     holder = inspect_image(name)
     if holder is not None and holder["Id"] == engine_id:
         return
-    if _is_foreign(holder, guard_label):
+    if _is_foreign(holder, guard_label, known):
         raise PublishError(
             f"docker: {name}: expected an image of minid's, got {(holder or {})['Id'][:19]!r} "
             f"without the label {guard_label}",
@@ -115,14 +118,15 @@ def tag(engine_id: str, name: str, guard_label: str = RECIPE_LABEL) -> None:
     _expect(_request("POST", f"/images/{engine_id}/tag?{query}"), 201, f"tag {name}")
 
 
-def is_foreign(name: str, guard_label: str = RECIPE_LABEL) -> bool:
-    """Whether `name` is held by an image without `guard_label`: `tag` would refuse it."""
-    return _is_foreign(inspect_image(name), guard_label)
+def is_foreign(name: str, known: Collection[str] = ()) -> bool:
+    """Whether `name` is held by an image that `tag` would not take it from."""
+    return _is_foreign(inspect_image(name), RECIPE_LABEL, known)
 
 
-def _is_foreign(holder: dict[str, Any] | None, guard_label: str) -> bool:
-    labels = ((holder or {}).get("Config") or {}).get("Labels") or {}
-    return holder is not None and guard_label not in labels
+def _is_foreign(holder: dict[str, Any] | None, guard_label: str, known: Collection[str]) -> bool:
+    if holder is None or holder["Id"] in known:
+        return False
+    return guard_label not in ((holder.get("Config") or {}).get("Labels") or {})
 
 
 def remove_image(name: str) -> bool:
@@ -137,18 +141,19 @@ def publish_archive(
     layers: Sequence[tuple[Digest, Digest]],
     names: Sequence[str],
     label: str = RECIPE_LABEL,
+    known: Collection[str] = (),
 ) -> tuple[list[str], list[str]]:
     """Load an image and point `names` at it: (the names that point at it now, refusals in words).
 
-    `archive` and `layers` as in `load_image`. A name that is held by an image without `label` is
-    left alone. PublishError when nothing could be loaded.
+    `archive` and `layers` as in `load_image`. A name that is held by an image without `label`,
+    whose id is not `known`, is left alone. PublishError when nothing could be loaded.
     """
     was_held = inspect_image(str(image_id)) is not None
     engine_id = load_image(archive, image=image_id, layers=layers, beside=names[0] if names else "")
     moved, refused = [], []
     for name in names:
         try:
-            tag(engine_id, name, label)
+            tag(engine_id, name, label, known)
             moved.append(name)
         except PublishError as error:
             refused.append(error.message)

@@ -114,7 +114,9 @@ def workable_targets(
 
 def _takes_any(records: Records, image: Image) -> bool:
     try:
-        return not all(is_foreign(name) for name in _lacking(records, DOCKER, image))
+        names = _lacking(records, DOCKER, image)
+        known = known_in_docker(records, names)
+        return not all(is_foreign(name, known) for name in names)
     except PublishError:
         return True  # the engine falls silent now and then; the run will tell
 
@@ -166,8 +168,11 @@ def publish_targets(
     notes: list[str] = []
     for target in pending_targets(publishing, records, image):
         try:
-            beside = _beside(publication.detail, publishing, records)
-            names, refused = _serve(target, image, publishing, blobs, machine, beside)
+            if target == DOCKER:
+                known = known_in_docker(records, image.tags)
+            else:
+                known = _beside(publication.detail, publishing, records)
+            names, refused = _serve(target, image, publishing, blobs, machine, known)
         except PublishError as error:
             if target != DOCKER or publishing.docker != "auto":
                 raise
@@ -187,16 +192,17 @@ def _serve(
     publishing: Publishing,
     blobs: Blobs,
     machine: str,
-    beside: Sequence[str],
+    known: Sequence[str],
 ) -> tuple[list[str], list[str]]:
-    """The names that moved at a target, and why others did not."""
+    """The names that moved at a target, and why others did not. `known` are ids of Docker's, or
+    names of a registry's."""
     if target == DOCKER:
-        return _publish_docker(image, blobs, machine)
+        return _publish_docker(image, blobs, machine, known)
     if target == REGISTRY:
         from minid.host.registry_push import publish_names
 
         manifest = blobs.read(image.manifest)
-        return publish_names(image, publishing, manifest, blobs.read_range, beside), []
+        return publish_names(image, publishing, manifest, blobs.read_range, known), []
     return _export(image, publishing.export, blobs, machine), []
 
 
@@ -253,13 +259,28 @@ def load_docker(image: Image, blobs: Blobs, machine: str) -> str:
     )
 
 
-def _publish_docker(image: Image, blobs: Blobs, machine: str) -> tuple[list[str], list[str]]:
+def known_in_docker(records: Records, names: Iterable[str]) -> tuple[str, ...]:
+    """The ids by which Docker has what minid put there under these names: of the configuration, or
+    of the manifest. Images that no recipe made carry no label that would tell."""
+    found: dict[str, None] = {}
+    for name in names:
+        manifest = records.published(DOCKER, name)
+        if manifest:
+            config = (records.image(manifest) or {}).get("config", manifest)
+            found |= {manifest: None, str(config): None}
+    return tuple(found)
+
+
+def _publish_docker(
+    image: Image, blobs: Blobs, machine: str, known: Sequence[str]
+) -> tuple[list[str], list[str]]:
     """Load the image into the engine; the names that moved, and why others did not."""
     return publish_archive(
         _untagged(image, blobs, machine),
         image_id=image.config,
         layers=_layer_pairs(image),
         names=image.tags,
+        known=known,
     )
 
 

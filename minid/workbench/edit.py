@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from minid.errors import ImageError, PublishError, StoreError, UsageError
+from minid.errors import ImageError, StoreError, UsageError
 from minid.formats.digest import Digest
 from minid.formats.image_edit import Change
 from minid.formats.image_record import parse_image
@@ -17,7 +17,6 @@ from minid.formats.image_words import SHELL
 from minid.formats.rootfs import Rootfs
 from minid.formats.runtime_spec import resolve_user
 from minid.formats.tree import parse_tree
-from minid.host.docker_engine import engine_answers, is_foreign
 from minid.line.edits import (
     Chain,
     Detail,
@@ -31,7 +30,7 @@ from minid.line.edits import (
 from minid.line.workshop import Workshop
 from minid.store.contents import read_content
 from minid.store.edits import EditRow, Edits
-from minid.workbench.moving import Moved, move_tags
+from minid.workbench.moving import Moved, move_tags, refuse_held
 
 _LIBC_FILES = ("etc/passwd", "etc/group")
 
@@ -77,7 +76,7 @@ def preview_edit(shop: Workshop, detail: Detail, wish: Wish) -> Edited:
             hint="--tag NAME:TAG gives the result a name",
         )
     _expect_usable(shop, detail, wish.change)
-    _refuse_held(shop, names, extra)
+    refuse_held(shop, (*names, *extra) if shop.config.publish.docker == "on" else extra)
     after = apply_changes(shop, detail, [(wish.change, wish.layered)])
     fields = config_fields(shop, detail, after)
     return Edited(detail, after, tuple(fields), (*names, *extra), None)
@@ -135,6 +134,7 @@ def undo_edit(shop: Workshop, detail: Detail, number: int, who: str, message: st
     before = dict.fromkeys(named, manifest)
     if again:
         before |= {name: _free(shop, detail, name) for name in added}
+        refuse_held(shop, added)
     elif set(named) <= set(added):
         raise UsageError(
             f"undo: expected the image to keep a tag, got {', '.join(added)} alone",
@@ -218,21 +218,6 @@ def _free(shop: Workshop, detail: Detail, name: str) -> str:
         whose = f"one of recipe {holder['recipe']}" if holder.get("recipe") else "another"
         raise UsageError(f"{name}: expected a tag that is free, got {whose} under it")
     return tagged
-
-
-def _refuse_held(shop: Workshop, names: Sequence[str], extra: Sequence[str]) -> None:
-    """PublishError, before anything moves, for names that Docker has for somebody else's image:
-    those that were asked for, and where Docker is demanded, all."""
-    docker = shop.config.publish.docker
-    wanted = (*names, *extra) if docker == "on" else extra
-    if docker == "off" or not wanted or not engine_answers():
-        return
-    for name in wanted:
-        if is_foreign(name):
-            raise PublishError(
-                f"docker: {name}: expected a free name or an image of minid's, got another image",
-                hint=f"docker tag {name} some-other-name && docker rmi {name}",
-            )
 
 
 def _expect_usable(shop: Workshop, detail: Detail, change: Change) -> None:

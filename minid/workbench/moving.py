@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from minid.errors import StoreError
+from minid.errors import PublishError, StoreError
 from minid.formats.image_record import parse_image
-from minid.host.docker_engine import engine_answers, inspect_image, remove_image
+from minid.host.docker_engine import engine_answers, inspect_image, is_foreign, remove_image
 from minid.host.files import exclusive_folder
 from minid.line.workshop import Workshop
 from minid.steps.publish import (
@@ -15,6 +15,7 @@ from minid.steps.publish import (
     EXPORT,
     Publication,
     export_name,
+    known_in_docker,
     publish_targets,
     write_layout,
 )
@@ -50,10 +51,13 @@ def move_tags(
     `detail` is the record of an image (`image_record.dump_image` and more) whose blobs are in the
     store. `expected` has the manifest digest (or "") that a tag must still have: StoreError, with
     nothing done, where one moved meanwhile or a blob is missing. `removed` tags go, in Docker and
-    the export folder too. PublishError where a target that was demanded refuses; the store's tags
-    have moved then.
+    the export folder too. PublishError, with nothing done, where Docker is demanded and silent or
+    has a name for somebody else's image; after the store's tags have moved, where a target that was
+    demanded refuses.
     """
     image = replace(parse_image(detail), tags=tuple(names))
+    if targets and shop.config.publish.docker == "on":
+        refuse_held(shop, names)
     if not shop.blobs.claim(*blobs_of(detail)):
         raise StoreError(
             f"{image.recipe or 'image'} {image.version}: expected all of it in the store, got a "
@@ -93,14 +97,34 @@ def move_tags(
     return Moved(number, tuple(moved), notes, tuple(gone))
 
 
+def refuse_held(shop: Workshop, names: Iterable[str]) -> None:
+    """PublishError for names that Docker has for somebody else's image, and where Docker is
+    demanded, for an engine that does not answer. Asked before anything moves."""
+    docker = shop.config.publish.docker
+    if docker == "off":
+        return
+    if not engine_answers():
+        if docker == "on":
+            raise PublishError(
+                "docker: expected an engine that answers, got none",
+                hint='publish.docker = "auto" in config.toml does without one',
+            )
+        return
+    for name in names:
+        if is_foreign(name, known_in_docker(shop.records, [name])):
+            raise PublishError(
+                f"docker: {name}: expected a free name or an image of minid's, got another image",
+                hint=f"docker tag {name} some-other-name && docker rmi {name}",
+            )
+
+
 def _untag_docker(shop: Workshop, name: str, number: int) -> bool:
     """Take a tag away in Docker where it is still the image that minid put there."""
     before = shop.records.published(DOCKER, name)
     if not before or shop.config.publish.docker == "off" or not engine_answers():
         return False
     there = (inspect_image(name) or {}).get("Id", "")
-    ours = there in (before, str((shop.records.image(before) or {}).get("config")))
-    gone = ours and remove_image(name)
+    gone = there in known_in_docker(shop.records, [name]) and remove_image(name)
     row = PublicationRow(0, DOCKER, name, before, "", shop.clock(), number)
     shop.records.add_publication(row)
     return gone

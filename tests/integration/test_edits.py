@@ -201,12 +201,38 @@ def test_docker_shows_the_edit(line: Line) -> None:
         tags = line.tags()
         done = line.run("set", TAG, "--env", "A=1", "--tag", foreign)
         assert (done.status, "another image" in done.err) == (25, True)
+        silent = line.with_environ(DOCKER_HOST=f"unix://{line.folder}/no.sock")
+        done = silent.run("set", TAG, "--env", "A=1")
+        assert (done.status, "engine" in done.err) == (25, True)
         assert line.tags() == tags
     finally:
-        names = docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()
-        for name in names:
-            if name.startswith(NAME):
-                docker("rmi", "-f", name)
+        remove_from_docker()
+
+
+def test_docker_follows_edits_of_an_image_that_no_recipe_made(line: Line) -> None:
+    require("docker")
+    if not engine_answers():
+        demand_or_skip("docker", "no Docker Engine answers")
+    line.write_config(docker="on")
+    (line.folder / "root").mkdir(exist_ok=True)
+    (line.folder / "root" / "motd").write_text("hello\n")
+    name = f"{NAME}-imported:1"
+    try:
+        line.query("import", str(line.folder / "root"), name)
+        for text in ("first", "second"):
+            line.query("set", name, "--cmd", '["/motd"]', "--comment", text)
+            image = json.loads(docker("inspect", name))[0]
+            assert (image["Comment"], image["Config"]["Cmd"]) == (text, ["/motd"])
+        line.query("undo", name)
+        assert json.loads(docker("inspect", name))[0]["Comment"] == "first"
+    finally:
+        remove_from_docker()
+
+
+def remove_from_docker() -> None:
+    for name in docker("images", "--format", "{{.Repository}}:{{.Tag}}").split():
+        if name.startswith(NAME):
+            docker("rmi", "-f", name)
 
 
 def docker(*words: str, text: str = "") -> str:
