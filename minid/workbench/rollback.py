@@ -18,6 +18,7 @@ from minid.workbench.moving import Moved, move_tags
 Detail = Mapping[str, object]
 
 _SHORTEST_DIGEST = 6
+_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def _start(records: Records, name: str, tags: Mapping[str, str]) -> tuple[str, s
         return recipe, tags[name]
     # The tag that moved last is where the recipe is now; `latest` does with every image.
     moved = sorted(records.tags(), key=lambda row: (row.name == f"{name}:latest", row.moved))
-    for row in reversed(moved):
+    for row in reversed(moved if name else ()):
         found = records.image(row.manifest)
         if found is not None and found["recipe"] == name:
             return name, row.manifest
@@ -90,9 +91,9 @@ def _choose(images: Sequence[Detail], position: int, version: str, name: str) ->
         ]
     if earlier:
         return earlier[0]
-    known = ", ".join(
-        dict.fromkeys(f"{item['version']} ({str(item['manifest'])[7:19]})" for item in images)
-    )
+    texts = [f"{item['version']} ({str(item['manifest'])[7:19]})" for item in images]
+    more = [f"{len(texts) - _SHOWN} more"] if len(texts) > _SHOWN else []
+    known = ", ".join(texts[:_SHOWN] + more)
     wanted = f"another image of {version}" if version else "an earlier image"
     raise UsageError(
         f"{name}: expected {wanted}, got none; the store has {known}",

@@ -86,8 +86,12 @@ def test_a_version_is_asked_for(shop: Workshop) -> None:
     assert find_way(shop.records, "web", "1.1").then["manifest"] == wanted
     with pytest.raises(UsageError, match=r"another image of 1.3, got none; the store has 1.3"):
         find_way(shop.records, "web", "1.3")
-    with pytest.raises(UsageError, match="got 'other'"):
-        find_way(shop.records, "other")
+    store_image(shop, "", "1", tags=("loaded:latest",))
+    for name in ("other", ""):
+        with pytest.raises(UsageError, match=f"got '{name}'"):
+            find_way(shop.records, name)
+    with pytest.raises(UsageError, match="got one from elsewhere"):
+        find_way(shop.records, "loaded:latest")
 
 
 def test_nothing_goes_to_a_damaged_image(shop: Workshop) -> None:
