@@ -14,7 +14,13 @@ from typing import Any, Protocol
 from minid.errors import UnpackError
 from minid.formats.digest import Digest
 from minid.formats.foreign_json import bound_layers, digest_of, get, read_json, typed
-from minid.formats.oci import INDEX_TYPE, LAYER_TYPE, MANIFEST_TYPE, normalise_name
+from minid.formats.oci import (
+    CONFIG_TYPE,
+    INDEX_TYPE,
+    LAYER_TYPE,
+    MANIFEST_TYPE,
+    normalise_name,
+)
 
 _DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 _DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -182,7 +188,8 @@ def describe_manifest(data: bytes, where: str, read: Callable[[Digest], bytes]) 
     """The image of a manifest, without a name; `read` gives the bytes of its configuration.
     UnpackError for what is no manifest of an image."""
     value = typed(read_json(data, where), dict, where)
-    config = digest_of(get(value, "config", dict, where), where)
+    own = get(value, "config", dict, where)
+    config = digest_of(own, where)
     rows = [typed(row, dict, where) for row in get(value, "layers", list, where)]
     bound_layers(rows, where)
     kinds = [str(row.get("mediaType")) for row in rows]
@@ -190,8 +197,17 @@ def describe_manifest(data: bytes, where: str, read: Callable[[Digest], bytes]) 
         FoundLayer(_path_of(digest), digest, kind.endswith("gzip"))
         for kind, digest in zip(kinds, [digest_of(row, where) for row in rows], strict=True)
     ]
-    as_ours = value.get("mediaType", MANIFEST_TYPE) == MANIFEST_TYPE and set(kinds) <= {LAYER_TYPE}
+    kinds += [str(own.get("mediaType")), str(value.get("mediaType", MANIFEST_TYPE))]
+    as_ours = set(kinds) <= {LAYER_TYPE, CONFIG_TYPE, MANIFEST_TYPE}
     return FoundImage(read(config), tuple(layers), manifest=data if as_ours else None)
+
+
+def check_sizes(manifest: bytes, sizes: Sequence[int]) -> None:
+    """UnpackError unless a manifest states these sizes, of its configuration and of its layers."""
+    value = typed(read_json(manifest, "manifest"), dict, "manifest")
+    stated = [row.get("size") for row in (value["config"], *value["layers"])]
+    if stated != list(sizes):
+        raise UnpackError(f"manifest: expected the sizes {sizes}, got {stated}"[:500])
 
 
 def _path_of(digest: Digest) -> str:

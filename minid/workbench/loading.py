@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from minid.errors import StoreError, UnpackError, UsageError
+from minid.formats.compression import HEAD_BYTES, detect_compression
 from minid.formats.digest import Digest
-from minid.formats.image_archive import FoundImage, FoundLayer, read_archive
+from minid.formats.image_archive import FoundImage, FoundLayer, check_sizes, read_archive
 from minid.formats.image_config import ConfigFacts, parse_config
 from minid.formats.image_words import parse_reference
 from minid.formats.layer_tree import LayerTree
@@ -148,8 +149,12 @@ class _Stager:
         stage = self._shop.blobs.stage
         config = stage([found.config])
         data = found.manifest
-        if data is None:
+        if data is None or any(
+            layer.digest != source.digest
+            for layer, source in zip(layers, found.layers, strict=True)
+        ):
             data = dump_manifest(Descriptor(CONFIG_TYPE, config.digest, config.size), layers)
+        check_sizes(data, [config.size, *(layer.size for layer in layers)])
         manifest, stored, report = stage([data]), stage([dump_tree(tree.tree())]), stage([REPORT])
         names = arrival.tags
         image = Image(
@@ -167,7 +172,7 @@ class _Stager:
         return Taken(detail, names, [config, manifest, stored, report], tree.left_out)
 
     def _layer(self, source: FoundLayer, diff_id: Digest) -> tuple[Staged, Staged]:
-        """A layer as it is transferred and as a tar, verified. What its manifest calls a gzip stays
+        """A layer as it is transferred and as a tar, verified. A gzip that its manifest calls one stays
         as it came, all else is gzipped as minid's own layers are: what minid made and an engine
         unpacked becomes the very layer again."""
         key = source, diff_id
@@ -184,8 +189,9 @@ class _Stager:
         blobs = self._shop.blobs
         came = blobs.stage(self._files.iterate(source.path), source.digest)
         with came.path.open("rb") as file:
+            kind = detect_compression(file.read(HEAD_BYTES))
             plain = blobs.stage(plain_bytes(file, self._left), diff_id)
-        if source.gzipped:
+        if source.gzipped and kind == "gzip":
             return came, plain
         came.path.unlink()
         return blobs.stage(compress_tar(lambda: iterate_file(plain.path), plain.size)), plain
