@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -229,7 +230,9 @@ class _Wanted:
             environ["TERM"] = os.environ.get("TERM", "xterm")
         lines = tuple(f"{name}={value}" for name, value in environ.items())
         words = tuple(self.arguments.words)
-        return Command(words, lines, source.cwd, self.arguments.user, terminal)
+        columns, rows = shutil.get_terminal_size()
+        size = (rows, columns)
+        return Command(words, lines, source.cwd, self.arguments.user, terminal, size)
 
     def tools(self, source: Source) -> tuple[ToolRoot, ...]:
         """Where programs come from, where they were asked for: the recipe's environment first."""

@@ -58,13 +58,15 @@ class BenchJob:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run: `argv` empty means the root's shell. `environ` has NAME=value."""
+    """What to run: `argv` empty means the root's shell. `environ` has NAME=value. `size` is that of
+    the terminal, rows and columns."""
 
     argv: tuple[str, ...]
     environ: tuple[str, ...] = ()
     cwd: str = "/"
     user: str = ""
     terminal: bool = False
+    size: tuple[int, int] = (24, 80)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class BenchContainer(Container):
     """A workbench, open. `how` is `overlay` or `copy`. Raises as `Container` does."""
 
     def __init__(self, job: BenchJob, stdio: Sequence[int] = (0, 1, 2)) -> None:
-        super().__init__(ContainerSpec({}, (job.layer,)), job.place)
+        super().__init__(ContainerSpec({}, (job.layer,) if job.laid else ()), job.place)
         self._bench = job
         self._stdio = [_doubled(one) for one in stdio]
         self.how = ""
@@ -180,6 +182,7 @@ class BenchContainer(Container):
             "cwd": command.cwd,
             "user": command.user,
             "terminal": command.terminal,
+            "size": list(command.size),
         }
         if len(json.dumps(words)) > _MESSAGE_BYTES:
             raise UsageError(

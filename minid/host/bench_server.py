@@ -221,6 +221,9 @@ class BenchServer(Server):
         spec["root"]["path"] = self._root
         spec["process"]["user"]["umask"] = _UMASK
         spec["process"]["terminal"] = request["terminal"]
+        if request["terminal"]:
+            height, width = request["size"]
+            spec["process"]["consoleSize"] = {"height": height, "width": width}
         spec["mounts"] += self._binds(bundle)
         if self._tools:  # strace and gdb look into programs that run already
             for held in ("bounding", "effective", "permitted"):

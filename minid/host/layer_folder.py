@@ -205,7 +205,8 @@ class _Unpacker:
             self._folders.append((name, member))
         elif member.issym():
             os.symlink(member.linkname, leaf, dir_fd=parent)
-            os.chown(leaf, member.uid, member.gid, dir_fd=parent, follow_symlinks=False)
+            with _owner_told(member):
+                os.chown(leaf, member.uid, member.gid, dir_fd=parent, follow_symlinks=False)
         elif member.islnk():
             self._link(member, leaf, parent)
         elif member.isfile() and not member.issparse():
@@ -262,12 +263,27 @@ def copy_some(source: int, target: int, offset: int, size: int) -> int:
 
 def _dress(descriptor: int, member: tarfile.TarInfo) -> None:
     """Owner first: changing it clears set-user-id bits and capabilities."""
-    os.fchown(descriptor, member.uid, member.gid)
+    with _owner_told(member):
+        os.fchown(descriptor, member.uid, member.gid)
     os.fchmod(descriptor, member.mode & 0o7777)
     for key, value in member.pax_headers.items():
         if key.startswith("SCHILY.xattr."):
             _set_xattr(descriptor, key.removeprefix("SCHILY.xattr."), value)
     os.utime(descriptor, (member.mtime, member.mtime))
+
+
+@contextlib.contextmanager
+def _owner_told(member: tarfile.TarInfo) -> Iterator[None]:
+    """HostError with the name of a member whose owner the namespace does not have."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise HostError(
+            f"{member.name!r}: expected an owner among the ids of a container (0 to 65535), "
+            f"got {member.uid}:{member.gid}"
+        ) from error
 
 
 def _set_xattr(descriptor: int, name: str, value: str) -> None:

@@ -172,7 +172,8 @@ def open_bench(
         )
         if not joined:
             (bench.place / "keeper").unlink(missing_ok=True)
-            _need_tar(bench, blobs)
+            if not alone:
+                _need_tar(bench, blobs)
         with BenchContainer(job) as container:
             (bench.place / _TAR).unlink(missing_ok=True)
             yield container
