@@ -149,10 +149,9 @@ class _Stager:
         stage = self._shop.blobs.stage
         config = stage([found.config])
         data = found.manifest
-        if data is None or any(
-            layer.digest != source.digest
-            for layer, source in zip(layers, found.layers, strict=True)
-        ):
+        if [layer.digest for layer in layers] != [source.digest for source in found.layers]:
+            data = None
+        if data is None:
             data = dump_manifest(Descriptor(CONFIG_TYPE, config.digest, config.size), layers)
         check_sizes(data, [config.size, *(layer.size for layer in layers)])
         manifest, stored, report = stage([data]), stage([dump_tree(tree.tree())]), stage([REPORT])
@@ -172,9 +171,9 @@ class _Stager:
         return Taken(detail, names, [config, manifest, stored, report], tree.left_out)
 
     def _layer(self, source: FoundLayer, diff_id: Digest) -> tuple[Staged, Staged]:
-        """A layer as it is transferred and as a tar, verified. A gzip that its manifest calls one stays
-        as it came, all else is gzipped as minid's own layers are: what minid made and an engine
-        unpacked becomes the very layer again."""
+        """A layer as it is transferred and as a tar, verified. A gzip that its manifest calls one
+        stays as it came, all else is gzipped as minid's own layers are: what minid made and an
+        engine unpacked becomes the very layer again."""
         key = source, diff_id
         if key not in self._layers:
             try:
