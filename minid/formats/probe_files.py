@@ -34,7 +34,7 @@ def missed_findings(
         return None
     needed = _is_said(event, seen) or last
     if event.call == "exec":
-        yield from _program(event, seen, ground, needed)
+        yield from _program(event, ground, needed)
     elif is_library(event.leaf):
         yield _library(event, seen)
     elif event.call in ("chdir", "chroot") or event.flags & IS_FOLDER or _says_folder(event, seen):
@@ -51,6 +51,39 @@ def missed_findings(
         advice = "the line makes it empty: what it should say is yours to write"
         yield Finding("file", event.path, why, event.at_ms, needed, lines, advice=advice)
     return None
+
+
+def split_searches(
+    missed: list[Event], seen: Seen, ground: Ground
+) -> tuple[list[Event], list[list[Event]]]:
+    """The events without those that look for one name in one folder after the other, and these,
+    together for each name. What the program names with its path was no search."""
+    by_leaf: dict[str, list[Event]] = {}
+    text = "\n".join(seen.output)
+    for event in missed:
+        if event.reads and not is_library(event.leaf) and event.path not in text:
+            by_leaf.setdefault(event.leaf, []).append(event)
+    searches = [events for events in by_leaf.values() if len({e.path for e in events}) > 1]
+    taken = {event for events in searches for event in events if not ground.has(event.path)}
+    # What is there lacks something itself, and the search ended with it.
+    searches = [events for events in searches if all(event in taken for event in events)]
+    return [event for event in missed if event not in taken], searches
+
+
+def search_finding(
+    search: list[Event], seen: Seen, ground: Ground, *, last: bool = False
+) -> Finding:
+    """What was looked for in several folders and was in none; `last` as above."""
+    first, folders = search[0], list(dict.fromkeys(parent_of(event.path) for event in search))
+    said = re.search(rf"(?<![\w.-]){re.escape(first.leaf)}(?![\w-])", "\n".join(seen.output))
+    where = f"{verb_of(first)} found none in {', '.join(folders[:3])}"
+    where += f" and {len(folders) - 3} more" if len(folders) > 3 else ""
+    if first.call == "exec" or all(folder.endswith("bin") for folder in folders):
+        near = "/usr/bin" if "/usr/bin" in folders else folders[-1]
+        lines = link_program(first.leaf, ground.root, near)
+        return Finding("program", first.leaf, where, first.at_ms, bool(said) or last, lines)
+    advice = "one of these folders is to have it"
+    return Finding("file", first.leaf, where, first.at_ms, bool(said) or last, advice=advice)
 
 
 def _says_folder(event: Event, seen: Seen) -> bool:
@@ -102,14 +135,10 @@ def _from_environment(name: str) -> RecipeLines:
     return RecipeLines(dlopen=(name,)) if sound else RecipeLines()
 
 
-def _program(event: Event, seen: Seen, ground: Ground, needed: bool) -> Iterator[Finding]:
+def _program(event: Event, ground: Ground, needed: bool) -> Iterator[Finding]:
     if not ground.has(event.path):
-        if any(
-            e.call == "exec" and e.leaf == event.leaf and ground.has(e.path) for e in seen.events
-        ):
-            return  # it is there, further down the search path, and lacks something itself
         lines = link_program(event.leaf, ground.root, "/usr/bin")
-        why = "the program wanted to run it, and it lies nowhere on the search path"
+        why = "the program wanted to run it, and it is not there"
         yield Finding("program", event.leaf, why, event.at_ms, needed, lines)
         return
     head = ground.head(event.path)

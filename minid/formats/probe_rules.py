@@ -6,7 +6,7 @@ Pure: one run's events and the root's files in, findings in order of time out.
 from __future__ import annotations
 
 from minid.formats.probe import OK, Event, Finding, Seen, is_library, missed_events
-from minid.formats.probe_files import missed_findings
+from minid.formats.probe_files import missed_findings, search_finding, split_searches
 from minid.formats.probe_ground import Ground, parent_of
 from minid.formats.probe_means import (
     background_findings,
@@ -26,15 +26,22 @@ def find_missing(seen: Seen, ground: Ground) -> list[Finding]:
         parent_of(event.path) for event in seen.events if event.error and is_library(event.leaf)
     }
     missed = [event for event in missed if event.call != "stat" or event.path not in searched]
+    last = _last_words(seen, missed)
+    missed, searches = split_searches(missed, seen, ground)
     for event in missed:
         found += missed_findings(event, seen, ground)
+    found += [search_finding(search, seen, ground) for search in searches]
     for event in seen.events:
         found += refused_findings(event, seen, ground)
         found += socket_findings(event, seen)
     found += background_findings(seen)
-    if not any(one.needed and one.kind != "name service" for one in found):
-        last = _last_words(seen, missed)  # nothing else explains why it failed
-        found += missed_findings(last, seen, ground, last=True) if last else ()
+    if last and not any(one.needed and one.kind != "name service" for one in found):
+        # Nothing else explains why it failed.
+        around = next((search for search in searches if last in search), None)
+        if around:
+            found.append(search_finding(around, seen, ground, last=True))
+        else:
+            found += missed_findings(last, seen, ground, last=True)
     for event in seen.events:
         found += device_findings(event, ground)
     found += named_devices(seen, ground)

@@ -169,7 +169,7 @@ class Tracer:
             folder = _AT_FDCWD if shape.folder < 0 else arguments[shape.folder] & 0xFFFFFFFF
             source = "cwd" if folder == _AT_FDCWD else f"fd/{folder}"
             path = os.readlink(f"/proc/{tid}/{source}").rstrip("/") + "/" + path
-        return _Pending(shape, os.path.normpath(path), flags)
+        return _Pending(shape, os.path.normpath("/" + path.lstrip("/")), flags)
 
     def _begin_address(
         self, tid: int, shape: syscalls.Shape, arguments: tuple[int, ...]

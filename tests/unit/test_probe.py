@@ -114,6 +114,19 @@ def test_search_path_that_was_followed_to_the_end() -> None:
     assert not find(*events, exit_code=1, output=("something about x86_64",))
 
 
+def test_name_that_was_in_none_of_many_folders() -> None:
+    folders = ("/usr/local/bin", "/usr/sbin", "/bin")
+    looked = [event("stat", f"{folder}/grep", ENOENT) for folder in folders]
+    found = find(*looked, exit_code=127, output=("sh: grep: not found",))
+    assert needed(found) == {"program grep"} and len(found) == 1
+    looked = [event("open", f"/usr/{at}/strict.pm", ENOENT) for at in "abcde"]
+    found = find(*looked, exit_code=2)
+    assert needed(found) == {"file strict.pm"} and not found["file strict.pm"].lines
+    assert "and 2 more" in found["file strict.pm"].why
+    named = "cannot open /usr/b/strict.pm"
+    assert "file /usr/b/strict.pm" in needed(find(*looked, exit_code=2, output=(named,)))
+
+
 @pytest.mark.parametrize(
     "path",
     [
