@@ -132,6 +132,20 @@ def config_of_plain(line: Line, manifest: str) -> dict[str, Any]:
     return dict(json.loads(line.blob(config)))
 
 
+def test_an_image_stands_on_what_the_recipe_of_its_base_gives(line: Line) -> None:
+    done = line.run("set", "ground:1.0.0", "--label", "edited=yes", "--env", "GROUND=edited")
+    assert done.status == 0, done.err
+    edited = line.tags()["ground:1.0.0"]
+    line.edit(NAME, "welcome", "hello on ground")
+    assert line.build(NAME)[NAME]["status"] == "built"
+    config = config_of(line)["config"]
+    assert "edited" not in config["Labels"]
+    assert not any(item.startswith("GROUND=edited") for item in config["Env"])
+    assert line.tags()["ground:1.0.0"] == edited
+    line.edit(NAME, "hello on ground", "welcome")
+    line.query("undo", "ground:1.0.0")
+
+
 def test_a_changed_image_table_is_in_the_same_ledger(line: Line) -> None:
     line.edit(NAME, 'MODE = "test"', 'MODE = "other"')
     line.build(NAME)
