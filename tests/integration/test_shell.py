@@ -120,7 +120,7 @@ def test_what_is_told(shell: Shell) -> None:
     assert not [line for line in shell.status() if "/tmp" in line]
 
 
-@pytest.mark.parametrize("shell", ["copy", "user"], indirect=True)
+@pytest.mark.parametrize("shell", ["copy"], indirect=True)
 def test_it_stays_until_it_is_discarded(shell: Shell) -> None:
     assert shell.run("sh", "-c", "echo $MODE; pwd; echo kept > /tmp/x; id -u") == (
         "test\n/srv/web\n0\n"
@@ -203,7 +203,7 @@ def test_signals_are_the_programs(shell: Shell) -> None:
         assert child.wait(20) == 130
 
 
-@pytest.mark.parametrize("shell", ["copy", "user"], indirect=True)
+@pytest.mark.parametrize("shell", ["user"], indirect=True)
 def test_two_at_once(shell: Shell) -> None:
     word = f"7777.{os.getpid()}"
     with start(shell, "sh", "-c", f"echo 1 > /tmp/first; sleep {word}") as child:
