@@ -28,8 +28,12 @@ def look_up(value: object, path: str) -> Any:  # noqa: ANN401 (a JSON value)
         raise NoFieldError("", _names(value))
     deepest = (path, value)
     waiting = [(path, value)]
+    tried: set[tuple[int, int]] = set()  # how much was left of the path, and where
     while waiting:
         rest, here = waiting.pop()
+        if (len(rest), id(here)) in tried:
+            continue
+        tried.add((len(rest), id(here)))
         if not rest:
             return here
         if len(rest) < len(deepest[0]):
