@@ -188,7 +188,9 @@ CHECK = Table(
 )
 REGISTRY = text(
     "REGISTRY or REGISTRY/PATH",
-    r"|[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*",
+    # As in a reference: a host has a dot or a port, or is localhost.
+    r"|([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+|[A-Za-z0-9-]+(?=:)|localhost)(:[0-9]{1,5})?"
+    r"(/[a-z0-9]+([._-]+[a-z0-9]+)*)*",
     longest=255,
 )
 PUBLISH = Table(

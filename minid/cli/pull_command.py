@@ -36,7 +36,8 @@ def execute(arguments: argparse.Namespace) -> int:
     try:
         name = parse_registry_name(arguments.name)
     except ValueError as error:
-        raise UsageError(f"pull: {error}") from error
+        hint = f"of Docker Hub: docker.io/{arguments.name}" if "/" not in arguments.name else ""
+        raise UsageError(f"pull: {error}", hint=hint) from error
     tags = (reference("--tag", arguments.tag),) if arguments.tag else _own_name(name)
     from minid.line.workshop import open_guest
     from minid.workbench.loading import Arrival

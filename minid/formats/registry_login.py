@@ -138,7 +138,8 @@ def _parse_login(item: object) -> Login | None:
     identity = str(item.get("identitytoken") or "")
     packed = str(item.get("auth") or "")
     if not packed:
-        return Login("", "", identity) if identity else None
+        user, password = str(item.get("username") or ""), str(item.get("password") or "")
+        return Login(user, password, identity) if identity or user else None
     try:
         user, colon, password = base64.b64decode(packed, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):

@@ -91,6 +91,16 @@ def test_a_lost_answer_to_the_last_request_is_asked_for(waits: list[float]) -> N
         assert state.seen["PATCH"] == 3  # nothing was sent twice
 
 
+def test_an_identity_is_changed_for_a_token(waits: list[float]) -> None:
+    with strange_registry("token") as state:
+        login = Login("ann", "canary-password", "canary-identity")
+        assert push(state, waits, login=login, beside=("base",)) == Pushed(1, 0)
+    assert state.asked["refresh_token"] == ["canary-identity"]
+    assert state.asked["grant_type"] == ["refresh_token"]
+    assert state.asked["scope"] == ["repository:x:pull,push"]
+    assert set(state.authorizations) == {"Bearer short"}
+
+
 def test_what_a_repository_beside_has_is_mounted(waits: list[float]) -> None:
     with strange_registry() as state:
         state.beside[str(DIGEST)] = BLOB

@@ -49,6 +49,7 @@ def test_logins_of_a_file() -> None:
             "r.example": {"auth": packed("all", "a:b")},
             "r.example/team": {"auth": packed("team", "t")},
             "t.example": {"identitytoken": "token"},
+            "plain.example": {"username": "ann", "password": "p"},
             "empty.example": {},
         },
         "credHelpers": {"h.example": "secret-service"},
@@ -66,6 +67,9 @@ def test_logins_of_a_file() -> None:
     token = found.login("t.example", "x")
     assert token is not None
     assert token.identity == "token"
+    plain = found.login("plain.example", "x")
+    assert plain is not None
+    assert (plain.user, plain.password) == ("ann", "p")
     assert found.login("empty.example", "x") is None
     assert found.helper("h.example") == ("secret-service", "h.example")
     assert found.helper("docker.io") == ("desktop", "https://index.docker.io/v1/")
