@@ -13,6 +13,8 @@ from minid.cli.words import format_size, print_json, printable
 from minid.errors import UsageError
 from minid.store.records import Records
 
+_PACKED = (".tar.gz", ".tgz")
+
 
 def configure_parser(parser: argparse.ArgumentParser) -> None:
     """Options of `minid save`."""
@@ -41,6 +43,8 @@ def execute(arguments: argparse.Namespace) -> int:
         raise UsageError("save: expected an IMAGE or --container, got neither")
     if arguments.output == "-":
         return _to_output(arguments)
+    if arguments.plain and (arguments.output or "").endswith(_PACKED):
+        raise UsageError(f"--plain: expected the name of a folder or a tar, got {arguments.output}")
     written = _images(arguments) if arguments.images else []
     written += [_container(arguments, name) for name in arguments.container]
     if arguments.json:
@@ -61,7 +65,7 @@ def _images(arguments: argparse.Namespace) -> list[dict[str, object]]:
     wanted = [Wanted(records.image(manifest) or {}, names) for manifest, names in found.items()]
     output = Path(arguments.output or ".")
     plain = arguments.plain or output.name.endswith(".tar")
-    together = output.name.endswith((".tar", ".tar.gz", ".tgz")) and not output.is_dir()
+    together = output.name.endswith((".tar", *_PACKED)) and not output.is_dir()
     groups = [(output, wanted)] if together else []
     if not together:
         for item in wanted:
@@ -120,7 +124,7 @@ def _container(arguments: argparse.Namespace, name: str) -> dict[str, object]:
 
     with container_files(name) as (image, chunks):
         path = Path(arguments.output or ".")
-        if not path.name.endswith((".tar", ".tar.gz")) or path.is_dir():
+        if not path.name.endswith((".tar", *_PACKED)) or path.is_dir():
             full = image if ":" in image.rpartition("/")[2] else f"{image}:latest"
             path /= file_name(full.removeprefix("sha256:"), "container", plain=arguments.plain)
         plain = path.name.endswith(".tar")

@@ -108,6 +108,13 @@ def test_podman_gives_back_what_it_was_given(
     podman("load", "-q", "-i", str(built.folder / FILE))
     (shown,) = json.loads(podman("inspect", TAG))
     assert "sha256:" + shown["Id"] == before["config"]
+    assert shown["Config"]["Cmd"] == before["configuration"]["config"]["Cmd"]
+    history = podman("history", "--no-trunc", "--format", "{{.CreatedBy}}|{{.Comment}}", TAG)
+    podman("rmi", TAG)
+    podman("load", "-q", "-i", str(built.folder / FILE))
+    assert json.loads(podman("inspect", TAG))[0]["Id"] == shown["Id"]
+    again = podman("history", "--no-trunc", "--format", "{{.CreatedBy}}|{{.Comment}}", TAG)
+    assert again == history
     for kind in ("docker-archive", "oci-archive"):
         podman("save", "-q", "--format", kind, "-o", str(other.folder / f"{kind}.tar"), TAG)
         assert other.run("load", f"{kind}.tar").status == 0
@@ -165,6 +172,7 @@ def test_several_images_share_their_layers(built: Line, other: Line) -> None:
     assert other.run("load", str(built.folder / "both.tar")).status == 0
     assert set(other.tags()) == {TAG, "ground:1.0.0"}
     assert built.run("save", TAG, "ground:1.0.0", "-o", "each", "--plain").status == 0
+    assert built.run("save", TAG, "--plain", "-o", "x.tar.gz").status == 2
     assert sorted(path.name for path in (built.folder / "each").iterdir()) == sorted(
         ["ground_1.0.0-image.tar", FILE.removesuffix(".gz")]
     )
