@@ -10,6 +10,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from minid.errors import BuildError, MinidError
@@ -31,6 +33,7 @@ from minid.model import Environment
 from minid.recipe import Recipe
 from minid.recipe_graph import is_stored, references
 from minid.steps.plan import Plan, make_plan
+from minid.steps.publish import TagMovedError
 from minid.store.reach import blobs_of
 
 if TYPE_CHECKING:
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 
 # Python sees to a signal that arrives just before a wait only after it, so no wait is longer.
 _SIGNALS_S = 0.2
+# How often a run looks again at tags that people move while it checks what is to be under them.
+_LOOKS = 5
 
 _MakePlan = Callable[[Digest, Plan | None], Plan]
 
@@ -241,14 +246,23 @@ def run_line(line: _Line, run: Run, standing: Standing, below: Mapping[str, Prom
     under = Below(base.tree, base.base) if base and base.base else None
     composed = shipping.compose(run, plan, payload, standing.files, under)
     detail = shipping.image(run, plan, composed, under)
-    plain = parse_image(detail)
+    made = Made(plan, Digest.parse(str(composed["tree"])), plain=parse_image(detail))
+    for _ in range(_LOOKS):
+        with suppress(TagMovedError):
+            return _ship(run, standing, detail, made)
+        run.log.say("   a tag was moved by hand meanwhile: once more")
+    return _ship(run, standing, detail, made)
+
+
+def _ship(run: Run, standing: Standing, detail: Output, made: Made) -> Made:
+    """Make the edits that are to be kept, check what that gives, and move the tags."""
     reworked = shipping.rework(run, standing, detail)
     image = parse_image(reworked.detail)
     with loaded_ahead(run, image) as arrive:
         report = check(run, image, str(detail.get("programs", "")))
         arrive()
         published = shipping.publish(run, image, reworked, detail)
-    return Made(plan, Digest.parse(str(composed["tree"])), image, report, published, plain)
+    return replace(made, image=image, report=report, published=published)
 
 
 def _provide_environment(line: _Line, run: Run) -> Environment:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from minid.errors import ImageError
@@ -146,12 +146,13 @@ def config_fields(shop: Workshop, before: Detail, after: Detail) -> list[dict[st
 @dataclass(frozen=True, slots=True)
 class Reworked:
     """What a rebuild makes of edits: the image with those that are kept, the rows to record with
-    the tags, and lines for the log."""
+    the tags, and lines for the log. `seen` is what the tags pointed at."""
 
     detail: Detail
     rows: tuple[EditRow, ...] = ()
     lines: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    seen: Mapping[str, str] = field(default_factory=dict)
 
 
 def rework(shop: Workshop, names: Iterable[str], detail: Detail) -> Reworked:

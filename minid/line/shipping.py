@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from minid.errors import ClosureError
@@ -204,21 +204,23 @@ def rework(run: Run, standing: Standing, detail: Output) -> Reworked:
     """What is to be tagged: the image, or where nothing changed in the recipe what a person put
     there; else with the edits that are to be kept. The log tells what became of each."""
     names = tag_names(run.recipe)
+    seen = {name: run.shop.records.tagged(name) for name in names}
     if not run.forced and not standing.changes:
         found = put_by_hand(run.shop.records, names, str(detail["manifest"]))
         if found is not None:
             run.log.say(f"   edited by hand, and kept: {str(found['manifest'])[:19]}")
-            return Reworked(found)
+            return Reworked(found, seen=seen)
     reworked = rework_edits(run.shop, names, detail)
     for line in (*reworked.lines, *reworked.dropped):
         run.log.say(f"   {line}")
     for line in reworked.dropped:
         run.shop.reporter.note(run.recipe.name, line)
-    return reworked
+    return replace(reworked, seen=seen)
 
 
 def publish(run: Run, made: Image, reworked: Reworked, under: Output) -> Published:
-    """Move the tags. What a target refused, and did not have to take, is a note.
+    """Move the tags. What a target refused, and did not have to take, is a note. TagMovedError
+    where somebody moved one since `rework`.
 
     `under` is the record of the image before its edits.
     """
@@ -232,6 +234,7 @@ def publish(run: Run, made: Image, reworked: Reworked, under: Output) -> Publish
                 shop.clock(),
                 edits=reworked.rows,
                 under=under if reworked.rows else None,
+                seen=reworked.seen,
             ),
             publishing=shop.config.publish,
             blobs=shop.blobs,

@@ -8,7 +8,7 @@ passed come here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from minid.config import Publishing
@@ -46,7 +46,8 @@ class Publication:
     """An image on its way to its targets, by a run, or with `run` 0 by an edit.
 
     `edits` are recorded with it: those that a run made again, and what it changed in the image's
-    metadata; `under` is the image before them.
+    metadata; `under` is the image before them. `seen` is what tags pointed at when
+    that was decided.
     """
 
     run: int
@@ -56,6 +57,11 @@ class Publication:
     edit: int = 0
     edits: tuple[EditRow, ...] = ()
     under: Mapping[str, object] | None = None
+    seen: Mapping[str, str] = field(default_factory=dict)
+
+
+class TagMovedError(PublishError):
+    """Somebody moved a tag while a run made the image that is to be under it."""
 
 
 def export_name(name: str) -> str:
@@ -131,12 +137,19 @@ def publish_image(
 ) -> Published:
     """Move the image's tags in the store, then at the other targets that lack it.
 
-    PublishError where a target that was demanded refuses; the store's tags have moved then. With
-    `docker = "auto"` a refusal of the engine is a note.
+    TagMovedError, with nothing moved, where a tag is not where it was seen. PublishError where a
+    target that was demanded refuses; the store's tags have moved then. With `docker = "auto"` a
+    refusal of the engine is a note.
     """
     image = publication.image
     blobs.flush()
     with exclusive_folder(blobs.root):  # the layout is written from the records as they are then
+        for name, manifest in publication.seen.items():
+            if records.tagged(name) != manifest:
+                raise TagMovedError(
+                    f"{name}: expected the image that the run saw under it, got another meanwhile",
+                    hint="build again",
+                )
         ledger = Edits(records.database)
         with ledger.together():
             if publication.under is not None:

@@ -6,6 +6,8 @@ import json
 import subprocess
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -130,6 +132,34 @@ def test_a_rebuild_makes_kept_edits_again_and_names_the_others(line: Line) -> No
 def config_of_plain(line: Line, manifest: str) -> dict[str, Any]:
     config = json.loads(line.blob(manifest))["config"]["digest"]
     return dict(json.loads(line.blob(config)))
+
+
+def test_an_edit_during_a_run_is_not_lost(line: Line) -> None:
+    text = line.recipe(NAME).read_text()
+    slow = f'\n[[check]]\nexec = ["/bin/tool", "sleep", "4 {NAME}"]\n'
+    line.recipe(NAME).write_text(text.replace("welcome", "hello late") + slow)
+    with line.start("build", NAME) as child:
+        wait_for(is_checking, 60)
+        facts(line, "--keep", "--label", "late=yes")
+        facts(line, "--env", "A=1")
+        assert child.wait(60) == 0
+    config = config_of(line)["config"]
+    assert config["Labels"]["late"] == "yes"
+    assert "A=1" not in config["Env"]
+    log = line.run("logs", NAME).out
+    assert "once more" in log
+    assert any("dropped" in said and "A=1" in said for said in log.splitlines())
+    line.recipe(NAME).write_text(text)
+
+
+def is_checking() -> bool:
+    """Whether the program of the slow check runs, in whatever sandbox."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if words[:3] == [b"/bin/tool", b"sleep", f"4 {NAME}".encode()]:
+                return True
+    return False
 
 
 def test_an_image_stands_on_what_the_recipe_of_its_base_gives(line: Line) -> None:

@@ -23,6 +23,7 @@ from minid.steps.publish import (
     DOCKER,
     EXPORT,
     Publication,
+    TagMovedError,
     archive_chunks,
     export_name,
     pending_targets,
@@ -94,6 +95,22 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     blobs = Blobs(tmp_path / "store")
     blobs.prepare()
     return Shop(blobs, Records(tmp_path / "records.sqlite", writable=True))
+
+
+def test_a_tag_that_is_not_where_it_was_seen_stops_all(shop: Shop) -> None:
+    first, second = shop.image(b"1"), shop.image(b"2")
+    shop.publish(first)
+    run = shop.records.start_run("web", "1.2", "asked", (), 2.0)
+    seen = {"web:1.2": str(first.manifest), "web:latest": str(second.manifest)}
+    with pytest.raises(TagMovedError, match="web:latest"):
+        publish_image(
+            Publication(run, second, dump_image(second), 2.0, seen=seen),
+            publishing=OFF,
+            blobs=shop.blobs,
+            records=shop.records,
+            machine="x86_64",
+        )
+    assert shop.index() == shop.tags() == dict.fromkeys(first.tags, str(first.manifest))
 
 
 def test_index_says_what_the_records_say(shop: Shop) -> None:
