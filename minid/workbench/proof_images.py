@@ -100,7 +100,8 @@ def prove_provenance(case: Case) -> Iterator[Finding]:
                 yield Finding("provenance", where, "expected a record of where it came from")
             continue
         root = chain_of(edits, manifest).root
-        run = _run_of(case, root)
+        # A run that made kept edits again gave the edited image itself.
+        run = _run_of(case, root) or _run_of(case, manifest)
         if run is None:
             yield Finding("provenance", where, f"expected the run that made {root}, got none")
         else:
@@ -109,10 +110,16 @@ def prove_provenance(case: Case) -> Iterator[Finding]:
 
 
 def _run_of(case: Case, manifest: str) -> int | None:
-    """The last run that gave an image: its row says so, or that it moved tags there."""
+    """The last run that gave an image: its row says so, or that it moved tags there, or that it
+    made it and edits of it again."""
     query = case.records.database.query
     rows = query("SELECT max(id) FROM runs WHERE manifest = ? AND status = 'ok'", (manifest,))
     rows += query("SELECT max(run) FROM publications WHERE to_manifest = ?", (manifest,))
+    rows += query(
+        "SELECT max(run) FROM stages JOIN results USING (key)"
+        " WHERE results.stage = 'image' AND output LIKE ?",
+        (f'%"manifest": "{manifest}"%',),
+    )
     return next((int(str(row[0])) for row in rows if row[0] is not None), None)
 
 

@@ -15,6 +15,7 @@ from minid.errors import StoreError
 from minid.formats.digest import Digest
 from minid.line.workshop import Workshop, open_guest, open_workshop
 from minid.store.blobs import Blobs
+from minid.store.edits import EditRow, Edits
 from minid.store.records import Records
 from minid.workbench.proof import INVARIANTS, Finding
 from minid.workbench.proof_blobs import prove_content
@@ -261,6 +262,30 @@ def test_layers_of_strangers_are_not_judged_by_our_rules(store: Store) -> None:
 def _as_loaded(shop: Workshop, made: Made) -> None:
     detail = {**made.detail, "recipe": ""}
     shop.records.publish(made.run, detail, ["dirty:1"], 3000.0)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_an_edited_image_is_of_the_run_below(store: Store, *, again: bool) -> None:
+    """By hand, or made again by the run itself, which never tagged what was below."""
+    with open_workshop(store.config, {}, clock=lambda: 3000.0) as shop:
+        plain = make_image(shop, Design("edited", tags=() if again else ("edited:1",)))
+        edited = make_image(shop, Design("edited", tags=("edited:1",), comment="by hand"))
+        edit = EditRow("set", "edited", plain.manifest, edited.manifest, "ann", 3.0)
+        edit = replace(edit, detail={"root": plain.manifest, "chain": []})
+        Edits(shop.records.database).add(edit)
+        other = edited.run if not again else plain.run
+        with shop.records.database.transaction() as connection:
+            connection.execute("UPDATE runs SET manifest = '' WHERE id = ?", (other,))
+            if not again:
+                connection.execute(
+                    "UPDATE publications SET run = ? WHERE run = ?", (plain.run, edited.run)
+                )
+    assert "provenance" not in store.kinds()
+    with open_workshop(store.config, {}, clock=lambda: 4000.0) as shop:  # undone
+        edit = EditRow("undo", "edited", edited.manifest, plain.manifest, "ann", 4.0)
+        number = Edits(shop.records.database).add(edit)
+        shop.records.publish(0, plain.detail, ["edited:1"], 4.0, edit=number)
+    assert "provenance" not in store.kinds()
 
 
 def test_an_elf_file_of_the_selftest_is_one() -> None:
