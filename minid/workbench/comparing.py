@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from minid.errors import UsageError
 from minid.formats.digest import Digest
 from minid.formats.image_edit import FieldChange, compare_configs
 from minid.formats.layer_tree import LayerTree
@@ -128,6 +129,8 @@ def container_side(name: str) -> Side:
     from minid.host.container_export import container_config, container_files
 
     bare = name.removeprefix("container:")
+    if not bare:
+        raise UsageError(f"expected container:NAME, got {name!r}", hint="`docker ps -a` lists them")
     config = container_config(bare)
     laid = LayerTree()
     with container_files(bare) as (_, chunks):
