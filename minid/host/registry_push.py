@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from minid.config import Publishing
@@ -48,10 +48,10 @@ def publish_names(
     manifest: bytes,
     read_range: ReadRange,
     beside: Sequence[str] = (),
-) -> list[str]:
-    """Push an image to the registry of the configuration under all of its names; PublishError where
-    it refuses. Names that went before the refusal have moved there. Layers that the repositories
-    `beside` have (`nginx`, without the registry) are not sent again.
+) -> Iterator[list[str]]:
+    """Push an image to the registry of the configuration under all of its names, and give those of
+    each repository once they have moved there; PublishError where one is refused. Layers that the
+    repositories `beside` have (`nginx`, without the registry) are not sent again.
     """
     by_repository: dict[str, list[str]] = {}
     for name in image.tags:
@@ -69,7 +69,7 @@ def publish_names(
         others = [other for other in near if other != own]
         push_image(manifest, place, tags, read_range, beside=others)
         near.append(own)
-    return list(image.tags)
+        yield [f"{repository}:{tag}" for tag in tags]
 
 
 def push_image(

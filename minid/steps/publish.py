@@ -180,18 +180,17 @@ def publish_targets(
     moved: list[str] = []
     notes: list[str] = []
     for target in pending_targets(publishing, records, image):
+        if target == REGISTRY:
+            moved += _publish_registry(publication, publishing, blobs, records)
+            continue
         try:
-            if target == DOCKER:
-                known = known_in_docker(records, image.tags)
-            else:
-                known = _beside(publication.detail, publishing, records)
+            known = known_in_docker(records, image.tags) if target == DOCKER else ()
             names, refused = _serve(target, image, publishing, blobs, machine, known)
         except PublishError as error:
             if target != DOCKER or publishing.docker != "auto":
                 raise
             names, refused = [], [str(error)]
-        row = registry_target(publishing) if target == REGISTRY else target
-        _record(publication, row, names, records)
+        _record(publication, target, names, records)
         moved += [f"{target} {name}" for name in names]
         notes += refused
         if refused and publishing.docker == "on":
@@ -207,16 +206,26 @@ def _serve(
     machine: str,
     known: Sequence[str],
 ) -> tuple[list[str], list[str]]:
-    """The names that moved at a target, and why others did not. `known` are ids of Docker's, or
-    names of a registry's."""
+    """The names that moved at Docker (where `known` has ids) or in the folder, and why others did
+    not."""
     if target == DOCKER:
         return _publish_docker(image, blobs, machine, known)
-    if target == REGISTRY:
-        from minid.host.registry_push import publish_names
-
-        manifest = blobs.read(image.manifest)
-        return publish_names(image, publishing, manifest, blobs.read_range, known), []
     return _export(image, publishing.export, blobs, machine), []
+
+
+def _publish_registry(
+    publication: Publication, publishing: Publishing, blobs: Blobs, records: Records
+) -> list[str]:
+    """Push to the registry, recording what moved there as it moves; as `target name`."""
+    from minid.host.registry_push import publish_names
+
+    moved: list[str] = []
+    image, beside = publication.image, _beside(publication.detail, publishing, records)
+    manifest = blobs.read(image.manifest)
+    for names in publish_names(image, publishing, manifest, blobs.read_range, beside):
+        _record(publication, registry_target(publishing), names, records)
+        moved += [f"{REGISTRY} {name}" for name in names]
+    return moved
 
 
 def _beside(

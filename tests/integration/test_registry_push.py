@@ -181,7 +181,12 @@ def token_server(folder: Path, port: int) -> Iterator[list[str]]:
         now = int(datetime.datetime.now(datetime.UTC).timestamp())
         access = [{"type": kind, "name": name, "actions": actions.split(",")}]
         head = {"typ": "JWT", "alg": "RS256", "x5c": [base64.b64encode(der).decode()]}
-        claims: dict[str, object] = {"iss": "tests", "sub": USER, "aud": "registry", "access": access}
+        claims: dict[str, object] = {
+            "iss": "tests",
+            "sub": USER,
+            "aud": "registry",
+            "access": access,
+        }
         claims |= {"exp": now + 60, "nbf": now - 60, "iat": now - 60, "jti": "1"}
         text = ".".join(encode(json.dumps(part).encode()) for part in (head, claims))
         signature = key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())  # type: ignore[union-attr,call-arg,arg-type]
