@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
@@ -286,3 +287,19 @@ def test_what_is_damaged_leaves_the_store_as_it_was(built: Line, other: Line) ->
         assert not list((other.store / "blobs/sha256").iterdir()), what
         assert not list((other.store / "tmp").iterdir()), what
     assert other.query("list") == []
+
+
+def test_a_load_that_is_killed_leaves_images_whole_or_none(built: Line, other: Line) -> None:
+    file = str(built.folder / FILE)
+    assert other.run("load", "missing").status == 2  # there is a store now
+    for delay in (0.1, 0.2, 0.3, 0.4):
+        with other.start("load", file) as child:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=delay)
+            child.kill()
+            child.communicate()
+        assert {row["manifest"] for row in other.query("list")} <= {built.tags()[TAG]}
+        assert other.run("gc").status == 0
+        assert other.run("verify", "--contents").status == 0
+    assert other.run("load", file).status == 0
+    assert other.tags() == {TAG: built.tags()[TAG]}
