@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minid.cli.folder import add_json_option, load_folder_config
+from minid.cli.shell_session import run_command
 from minid.cli.shell_view import change_json, print_changes, say, short
 from minid.cli.store_reader import find_image, open_blobs, open_records
 from minid.cli.words import print_json, printable
@@ -20,14 +20,12 @@ from minid.line.workshop import refuse_foreign
 
 if TYPE_CHECKING:
     from minid.formats.changes import Change
-    from minid.host.bench_container import BenchContainer, Command
+    from minid.host.bench_container import Command
     from minid.host.bench_tools import ToolRoot
     from minid.store.blobs import Blobs
     from minid.store.records import Records
     from minid.workbench.shell_bench import Bench
     from minid.workbench.shell_source import Source
-
-_FORWARDED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 
 
 def configure_parser(parser: argparse.ArgumentParser) -> None:
@@ -180,6 +178,15 @@ class _Wanted:
             say(f"{self.name} is {short(now)} now; the workbench stands on "
                 f"{short(bench.source.manifest)} still")  # fmt: skip
 
+    def tell_others(self) -> None:
+        """Say which other names of the same image have a workbench."""
+        from minid.workbench.shell_bench import list_benches
+
+        mine = self.source().manifest
+        for bench in list_benches(self.config.paths.state):
+            if mine and bench.source.manifest == mine:
+                say(f"{bench.source.name} is the same image, and has a workbench of its own")
+
     # the forms of the command
 
     def work(self) -> int:
@@ -190,6 +197,7 @@ class _Wanted:
 
         given = self.arguments
         if self.bench is None:
+            self.tell_others()
             with open_guest(self.config, {}) as shop:
                 self.bench = make_bench(self.config.paths.state, self.source(), shop.blobs)
         else:
@@ -258,6 +266,7 @@ class _Wanted:
                 print_json(self.facts(source, "", ()))
             else:
                 say(f"{self.name}: nothing was changed: no workbench yet")
+                self.tell_others()
             return 0
         self.tell_moved(self.bench)
         with open_bench(self.bench, self.blobs) as container:
@@ -319,27 +328,3 @@ class _Wanted:
         from minid.cli.shell_keep import keep_bench
 
         return keep_bench(self.arguments, self.need_bench(), self.records, self.blobs)
-
-
-def run_command(container: BenchContainer, command: Command) -> int:
-    """Run a command with this process's terminal, or its streams; the status."""
-    from minid.host.terminal import hand_through
-
-    master = container.start_command(command)
-    if master >= 0:
-        hand_through(master, container.control)
-        end = container.finished()
-    else:
-        before = {
-            number: signal.signal(number, lambda got, _frame: container.signal(got))
-            for number in _FORWARDED
-        }
-        try:
-            end = container.finished()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-    if end.missing:
-        what = "found" if end.exit_code == 127 else "a program"
-        say(f"{end.missing}: not {what}")
-    return end.exit_code
