@@ -1,8 +1,9 @@
 """Which blobs a row of the records stands on, and which rows and blobs are to stay.
 
 What is kept: every image with a tag; of each recipe the newest images, as many as `Retention` says,
-and those that are young; what these were edited from, so that it can be undone; the results of the
-runs that made them and of each recipe's last runs; and the archives of all of these.
+and those that are young; what these were edited from, so that it can be undone, and what they stand
+on; the results of the runs that made them and of each recipe's last runs; and the archives of all
+of these.
 """
 
 from __future__ import annotations
@@ -103,6 +104,7 @@ def _find_reached(database: Database, retention: Retention) -> Reached:
     images = _load_images(database)
     kept = _keep_images(images, retention)
     kept |= _edited_from(database, kept, images)
+    kept |= _below(kept, images)
     runs = _keep_runs(database, kept, retention)
     keys = _stage_keys(database, runs)
     blobs = set(retention.blobs) | _archives_ahead(database, retention)
@@ -132,6 +134,19 @@ def _keep_images(images: _Images, retention: Retention) -> set[str]:
         if created > retention.now - keep.age_s or (recipe and counts[recipe] <= keep.images):
             kept.add(manifest)
     return kept
+
+
+def _below(kept: set[str], images: _Images) -> set[str]:
+    """The images that the kept ones stand on: what is in these is told from the records of those,
+    and their layers stay anyway."""
+    found: set[str] = set()
+    waiting = list(kept)
+    while waiting:
+        base = str(images.details[waiting.pop()].get("base", ""))
+        if base in images.details and base not in found | kept:
+            found.add(base)
+            waiting.append(base)
+    return found
 
 
 def _edited_from(database: Database, kept: set[str], images: _Images) -> set[str]:

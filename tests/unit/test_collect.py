@@ -105,6 +105,18 @@ def test_the_newest_and_the_young_stay(free: Workshop, clock: Clock) -> None:
     assert collected(free).images == ()
 
 
+def test_what_kept_images_stand_on_stays(free: Workshop, clock: Clock) -> None:
+    lowest, lower, dead = (make(free, clock, age, f"{age}") for age in (70, 60, 50))
+    over = {lowest.manifest: lower.manifest, lower.manifest: "sha256:" + "0" * 64}
+    for image in [item for item in free.records.images() if item["manifest"] in over]:
+        free.records.add_image({**image, "base": over[str(image["manifest"])]}, NOW)
+    young = [make(free, clock, age, f"{age}") for age in (9, 8)]
+    (top,) = [item for item in free.records.images() if item["manifest"] == young[0].manifest]
+    free.records.add_image({**top, "base": lowest.manifest}, NOW)
+    assert {row.key for row in collected(free).images} == {dead.manifest}
+    assert kept(free) == {made.manifest for made in (lowest, lower, *young)}
+
+
 def test_the_newest_stay_however_old(free: Workshop, clock: Clock) -> None:
     made = [make(free, clock, age, f"{age}") for age in (50, 40, 30)]
     collected(free)
