@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.bom_oracles import check_cyclonedx, check_spdx, components_of
 from tests.support.require import require
 
 pytestmark = pytest.mark.integration
@@ -49,5 +50,21 @@ def test_nginx_on_busybox() -> None:
         assert files["chain"][0]["how"] == "installed"
         (layer, *_) = json.loads(minid(folder, "inspect", "nginx"))["layers"]
         assert layer == json.loads(minid(folder, "inspect", "busybox"))["layers"][0]
+        check_bills(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_bills(folder: Path) -> None:
+    """Both bills of nginx are valid, and name all that it is made of with versions and licences."""
+    bill = check_spdx(minid(folder, "sbom", "nginx").encode())
+    packages = {item["name"]: item for item in bill["packages"]}
+    versions = {name: item["versionInfo"] for name, item in packages.items()}
+    wanted = {"nginx", "pcre2", "zlib", "openssl", "glibc", "busybox"}
+    assert wanted <= versions.keys()
+    assert (versions["nginx"], versions["busybox"]) == ("1.26.3", "1.37.0")
+    assert packages["zlib"]["licenseDeclared"] == "Zlib"
+    assert packages["nginx"]["downloadLocation"].endswith("/nginx-1.26.3.tar.gz")
+    other = check_cyclonedx(minid(folder, "sbom", "nginx", "--format", "cyclonedx").encode())
+    found = components_of(other["components"])
+    assert {name: found[name] for name in wanted} == {name: versions[name] for name in wanted}
