@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from minid.cli.folder import (
@@ -106,7 +106,7 @@ def _watched(
 
     open_records(folder.config).close()
     with open_guest(folder.config, folder.recipes) as shop, _subject(
-        arguments, shop, run
+        arguments, folder, shop, run
     ) as subject:  # fmt: skip
         recipe = folder.recipes.get(subject.recipe)
         words = tuple(arguments.words)
@@ -141,13 +141,17 @@ def _watched(
 
 
 @contextmanager
-def _subject(arguments: argparse.Namespace, shop: Workshop, run: int | None) -> Iterator[Subject]:
+def _subject(
+    arguments: argparse.Namespace, folder: Folder, shop: Workshop, run: int | None
+) -> Iterator[Subject]:
     from minid.workbench.probe_subject import failed_run, image_subject, run_subject
 
     name = arguments.name or ""
     number = run
-    if number is None and name in shop.recipes:
-        number = failed_run(shop.records, name) or None
+    if number is None and name in sound_recipes(folder):
+        # Of a recipe that is up to date, an older failure is of no interest.
+        current = assess_folder(folder, [name], shop.blobs, shop.records)[name].current
+        number = None if current else failed_run(shop.records, name) or None
     if number is not None:
         with run_subject(number, name, shop) as subject:
             yield subject
@@ -242,22 +246,15 @@ def _write(recipe: Recipe, report: Report) -> None:
 
 
 def _build(arguments: argparse.Namespace, recipe: Recipe) -> int:
-    """`minid build RECIPE`, through the service where one runs. What it tells goes to standard
-    error where standard output is JSON."""
-    from minid.cli import build_command
+    from minid.cli.build_again import build_again
     from minid.cli.main import report_error
     from minid.errors import MinidError
 
-    parser = argparse.ArgumentParser()
-    build_command.configure_parser(parser)
-    given = parser.parse_args([recipe.name, *(["--quiet"] if arguments.json else [])])
-    given.config = arguments.config
-    with redirect_stdout(sys.stderr if arguments.json else sys.stdout):
-        try:
-            return build_command.execute(given)
-        except MinidError as error:
-            report_error(error, as_json=False)
-            return error.exit_code
+    try:
+        return build_again(arguments, recipe.name)
+    except MinidError as error:
+        report_error(error, as_json=False)
+        return error.exit_code
 
 
 def _can_go_on(folder: Folder, name: str) -> bool:

@@ -7,7 +7,7 @@ import difflib
 import sys
 from collections.abc import Mapping
 
-from minid.cli import build_command
+from minid.cli.build_again import build_again
 from minid.cli.folder import load_folder
 from minid.cli.store_reader import find_image, open_records
 from minid.cli.words import print_json, printable
@@ -53,7 +53,7 @@ def keep_bench(arguments: argparse.Namespace, bench: Bench, records: Records, bl
         return 1
     undo = write_kept(kept)
     try:
-        status = _build(arguments, recipe)
+        status = build_again(arguments, recipe.name)
     except BaseException:
         undo()
         raise
@@ -97,20 +97,6 @@ def print_diff(kept: Kept) -> None:
 def _agreed(recipe: Recipe) -> bool:
     print(printable(f"write this to {recipe.file.name} and build? [y/N] "), end="", flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
-def _build(arguments: argparse.Namespace, recipe: Recipe) -> int:
-    """`minid build RECIPE`, through the service where one runs. What it tells goes to standard
-    error where standard output is JSON."""
-    from contextlib import redirect_stdout
-
-    parser = argparse.ArgumentParser()
-    build_command.configure_parser(parser)
-    words = [recipe.name, *(["--quiet"] if arguments.json else [])]
-    given = parser.parse_args(words)
-    given.config = arguments.config
-    with redirect_stdout(sys.stderr if arguments.json else sys.stdout):
-        return build_command.execute(given)
 
 
 def _finish(
