@@ -149,6 +149,7 @@ def test_an_edit_during_a_run_is_not_lost(line: Line) -> None:
     log = line.run("logs", NAME).out
     assert "once more" in log
     assert any("dropped" in said and "A=1" in said for said in log.splitlines())
+    line.query("undo", TAG)
     line.recipe(NAME).write_text(text)
 
 
