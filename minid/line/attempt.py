@@ -13,8 +13,8 @@ from minid.recipe_graph import references
 from minid.steps.plan import OwnFiles, Plan
 
 _WIDTH = 60
-# Where a recipe lies and where its releases show up shapes nothing.
-_NOT_ATTEMPTED = {"file", "folder", "track"}
+# Where a recipe lies, where its releases show up and how much of it is kept shapes nothing.
+_NOT_ATTEMPTED = {"file", "folder", "track", "keep"}
 
 
 def attempt_key(standing: Standing, standings: Mapping[str, Standing] | None = None) -> str:

@@ -21,6 +21,7 @@ from minid.recipe import (
     File,
     Group,
     ImageTable,
+    Keep,
     Recipe,
     Rootfs,
     Source,
@@ -127,6 +128,7 @@ RECIPE_FIELDS: dict[str, tuple[object, str]] = {
     "homepage": ("https://upstream.test", "image"),
     "track": (Track("index", (("url", "https://upstream.test"),)), ""),
     "checks": ((Check("tcp", port=80),), "image"),
+    "keep": (Keep(images=3), ""),
 }
 TABLES: dict[str, tuple[type, dict[str, tuple[object, str]]]] = {
     "source": (Source, SOURCE),
