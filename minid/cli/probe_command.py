@@ -195,10 +195,9 @@ def _apply(arguments: argparse.Namespace) -> int:
             looks.append(report_json(subject, report))
         if not arguments.json:
             _show(arguments, folder, subject, report)
-        if not report.lines or number == _MAX_BUILDS:
+        if not report.lines or number == _MAX_BUILDS or not _write(recipe, report):
             status = status or (1 if report.missing or went_wrong(report) else 0)
             break
-        _write(recipe, report)
         if not arguments.json:
             print(printable(f"written to {file}; building"))
     if arguments.json:
@@ -235,14 +234,25 @@ def _need_recipe(arguments: argparse.Namespace, folder: Folder) -> Recipe:
     return folder.recipes[name]
 
 
-def _write(recipe: Recipe, report: Report) -> None:
+def _write(recipe: Recipe, report: Report) -> bool:
+    """Write the lines; False where the recipe has them all, and they did not help."""
     from minid.formats.recipe_lines import add_lines
     from minid.host.files import write_file
     from minid.recipe_reader import parse_recipe
 
-    data = add_lines(recipe.file.read_text(encoding="utf-8"), report.lines).encode()
-    parse_recipe(data, recipe.file)  # what is written must be a recipe still
-    write_file(recipe.file.resolve(), data, mode=recipe.file.stat().st_mode & 0o777)
+    text = recipe.file.read_text(encoding="utf-8")
+    after = add_lines(text, report.lines)
+    if after == text:
+        print(
+            printable(f"minid: {recipe.file}: has these lines already"),
+            "  hint: look at rootfs.remove and rootfs.commands",
+            sep="\n",
+            file=sys.stderr,
+        )
+        return False
+    parse_recipe(after.encode(), recipe.file)  # what is written must be a recipe still
+    write_file(recipe.file.resolve(), after.encode(), mode=recipe.file.stat().st_mode & 0o777)
+    return True
 
 
 def _build(arguments: argparse.Namespace, recipe: Recipe) -> int:

@@ -84,6 +84,11 @@ class ProbeServer(Server):
             os.kill(session.pid, signal.SIGKILL)
         tracer.run(lambda: False)
         session.drain()
+        if tracer.executed and not tracer.rows:
+            raise HostError(
+                "probe: expected to be told of system calls, got none",
+                hint="needs Linux 5.3 or newer, on x86-64 or 64-bit ARM",
+            )
         return {
             "rows": tracer.facts(),
             "names": [list(pair) for pair in session.ear.names],
