@@ -54,9 +54,12 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 3600:
-        raise ValueError(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 3600:  # not so for nan either
+        raise argparse.ArgumentTypeError(f"expected seconds up to 3600, got {text!r}")
     return value
 
 

@@ -19,6 +19,7 @@ from minid.formats.probe_ground import (
 from minid.formats.recipe_lines import RecipeLines
 from minid.recipe import File
 
+_HEAD_BYTES = 1 << 16  # where an ELF file names its loader
 _LOADING = re.compile(r"(?:loading shared librar(?:ies|y):?|needed by|cannot open) ?")
 _SCRIPT = re.compile(rb"#![ \t]*([^ \t\n\r\0]+)")
 _LOADER = re.compile(rb"/[\x21-\x7e]{0,200}/ld-?[\x21-\x7e]{1,60}(?=\0)")
@@ -88,10 +89,10 @@ def search_finding(
 
 def _says_folder(event: Event, seen: Seen) -> bool:
     """Whether the program's own message calls it a folder."""
-    for line in seen.output:
+    for line in (line for line in seen.output if event.path in line):
         words = re.sub("no such file or directory", "", line, flags=re.IGNORECASE)
         words = words.replace(event.path, "")
-        if event.path in line and re.search(r"director|folder|\bdir\b", words, re.IGNORECASE):
+        if re.search(r"director|folder|\bdir\b", words, re.IGNORECASE):
             return True
     return False
 
@@ -104,8 +105,6 @@ def _parent(event: Event, path: str, ground: Ground) -> Iterator[Finding]:
         if place is None or ground.place(path, follow_last=False) == place:
             return
         folder = parent_of(f"/{place}")
-    if not is_sound(folder):
-        return
     why = f"{role_of(path)}: {verb_of(event)} {path} found no such folder"
     yield Finding("folder", folder, why, event.at_ms, True, folder_lines(event, folder, ground))
 
@@ -141,7 +140,7 @@ def _program(event: Event, ground: Ground, needed: bool) -> Iterator[Finding]:
         why = "the program wanted to run it, and it is not there"
         yield Finding("program", event.leaf, why, event.at_ms, needed, lines)
         return
-    head = ground.head(event.path)
+    head = ground.head(event.path)[:_HEAD_BYTES]
     script, loader = _SCRIPT.match(head), _LOADER.search(head)
     if script:
         wanted = os.fsdecode(script[1])

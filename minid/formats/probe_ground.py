@@ -30,10 +30,7 @@ class Ground:
     def has(self, path: str) -> bool:
         """Whether the image has something at this absolute path, links followed."""
         place = self.place(path)
-        if place is None:
-            return False
-        below = next(self.root.children(place), "") if place else "/"
-        return self.root.get(place) is not None or bool(below)
+        return place == "" or (place is not None and self.root.get(place) is not None)
 
     def place(self, path: str, *, follow_last: bool = True) -> str | None:
         """The image path that an absolute path leads to; None for a loop of links."""

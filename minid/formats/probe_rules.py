@@ -17,11 +17,14 @@ from minid.formats.probe_means import (
 )
 from minid.formats.probe_names import find_names
 
+# No program of good will misses more; each search for a program goes through the whole root.
+_MAX_MISSED, _MAX_SEARCHES = 5000, 200
+
 
 def find_missing(seen: Seen, ground: Ground) -> list[Finding]:
     """Everything that one run shows to be missing, in order of time, each once."""
     found: list[Finding] = [*find_names(seen, ground.accounts)]
-    missed = missed_events(seen.events)
+    missed = missed_events(seen.events)[:_MAX_MISSED]
     searched = {
         parent_of(event.path) for event in seen.events if event.error and is_library(event.leaf)
     }
@@ -30,7 +33,7 @@ def find_missing(seen: Seen, ground: Ground) -> list[Finding]:
     missed, searches = split_searches(missed, seen, ground)
     for event in missed:
         found += missed_findings(event, seen, ground)
-    found += [search_finding(search, seen, ground) for search in searches]
+    found += [search_finding(search, seen, ground) for search in searches[:_MAX_SEARCHES]]
     for event in seen.events:
         found += refused_findings(event, seen, ground)
         found += socket_findings(event, seen)
