@@ -54,7 +54,7 @@ class Chain:
 
 def chain_of(edits: Edits, manifest: str) -> Chain:
     """How edits made the image of that manifest digest."""
-    row = edits.made(manifest)
+    row = edits.chained(manifest)
     if row is None or "chain" not in row.detail:
         return Chain(manifest)
     numbers = list(row.detail["chain"])  # type: ignore[call-overload]
@@ -161,9 +161,10 @@ def rework(shop: Workshop, names: Iterable[str], detail: Detail) -> Reworked:
     records = shop.records
     edits = Edits(records.database)
     before = next((found for name in names if (found := records.tagged(name))), "")
-    if not before or before == str(detail["manifest"]):
-        return Reworked(detail)
     chain = chain_of(edits, before)
+    same = before == str(detail["manifest"])  # the recipe says itself what an edit said
+    if not before or (same and not chain.steps):
+        return Reworked(detail)
     rows: list[EditRow] = []
     lines: list[str] = []
     dropped: list[str] = []
@@ -175,7 +176,10 @@ def rework(shop: Workshop, names: Iterable[str], detail: Detail) -> Reworked:
     for step in chain.steps:
         words = f"edit {step.row.id} of {step.row.who}: {describe(step.change)}"
         if not step.row.kept:
-            dropped.append(f"{words}: dropped, the recipe wins")
+            if same:
+                lines.append(f"{words}: the recipe says so itself now")
+            else:
+                dropped.append(f"{words}: dropped, the recipe wins")
             continue
         after = apply_changes(shop, detail, [(step.change, step.layered)])
         fields = config_fields(shop, detail, after)
@@ -204,7 +208,7 @@ def _recipe_row(shop: Workshop, chain: Chain, detail: Detail) -> EditRow | None:
     if not shop.blobs.has(Digest.parse(str(old["config"]))):
         return None
     fields = config_fields(shop, old, detail)
-    if not fields:
+    if not fields and not chain.steps:
         return None
     return EditRow(
         "recipe",
@@ -213,7 +217,7 @@ def _recipe_row(shop: Workshop, chain: Chain, detail: Detail) -> EditRow | None:
         str(detail["manifest"]),
         "recipe",
         shop.clock(),
-        detail={"fields": fields},
+        detail={"root": str(detail["manifest"]), "chain": [], "fields": fields},
     )
 
 

@@ -94,6 +94,15 @@ class Edits:
         rows = self._select("WHERE to_manifest = ? ORDER BY id DESC LIMIT 1", (manifest,))
         return rows[0] if rows else None
 
+    def chained(self, manifest: str) -> EditRow | None:
+        """As `made`, of the edits that know on which others they stand."""
+        rows = self._select(
+            "WHERE to_manifest = ? AND kind IN ('set', 'undo', 'rollback', 'recipe')"
+            " ORDER BY id DESC LIMIT 1",
+            (manifest,),
+        )
+        return rows[0] if rows else None
+
     def undone(self, manifest: str) -> EditRow | None:
         """The last edit of kind `undo` that was done to the image of this manifest digest."""
         rows = self._select(

@@ -163,6 +163,20 @@ def is_checking() -> bool:
     return False
 
 
+def test_an_edit_that_the_recipe_says_itself_is_none_any_more(line: Line) -> None:
+    text = line.recipe(NAME).read_text()
+    edited = facts(line, "--env", "MODE=other")["to"]
+    line.edit(NAME, 'MODE = "test"', 'MODE = "other"')
+    line.build(NAME)
+    assert line.tags()[TAG] == edited
+    rows = line.query("edits", TAG)
+    assert rows[0]["kind"] == "recipe"
+    assert not any(row["in_effect"] for row in rows)
+    assert line.run("undo", TAG).status == 2
+    line.recipe(NAME).write_text(text)
+    line.build(NAME)
+
+
 def test_an_image_stands_on_what_the_recipe_of_its_base_gives(line: Line) -> None:
     done = line.run("set", "ground:1.0.0", "--label", "edited=yes", "--env", "GROUND=edited")
     assert done.status == 0, done.err
