@@ -85,6 +85,14 @@ def keeper_pid(place: Path) -> int:
         return 0
 
 
+def keeper_lives(pid: int) -> bool:
+    """Whether that process's namespaces can be entered still."""
+    try:
+        return bool(Path(f"/proc/{pid}/ns/user").readlink())
+    except OSError:
+        return False
+
+
 class BenchContainer(Container):
     """A workbench, open. `how` is `overlay` or `copy`. Raises as `Container` does."""
 

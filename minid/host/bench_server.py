@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _NETWORK_FILES = ("hosts", "hostname", "resolv.conf")
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as a shell answers
 _UMASK = 0o022
+_STARTING_MS = 20
 
 
 class BenchServer(Server):
@@ -50,6 +51,7 @@ class BenchServer(Server):
         self._tools = f"{self._place}/.tools" if self._options["tools"] else ""
         self._name = f"{self._work}/bench-{os.getpid()}"
         self._killed_by = 0
+        self._signals: list[int] = []  # for a command whose process is not known yet
         for one in (*self._options["stdio"], self._options["lock"]):
             os.set_inheritable(one, False)
 
@@ -259,14 +261,24 @@ class BenchServer(Server):
         ]
 
     def _signal(self, request: dict[str, Any]) -> None:
-        """Do to the command what a signal of its terminal would do; there is no answer.
+        """Do to the command what a signal of its terminal would do; there is no answer."""
+        self._signals.append(int(request["number"]))
 
-        The kernel keeps signals without a handler from a namespace's first process.
-        """
-        number = int(request["number"])
-        first = self._command.contained_pid() if self._command is not None else 0
-        if not first:
-            return
+    def _patience_ms(self) -> int | None:
+        return _STARTING_MS if self._signals else super()._patience_ms()
+
+    def _wait(self) -> None:
+        super()._wait()
+        if self._signals and self._command is None:
+            self._signals = []
+        elif self._signals and self._command is not None:
+            first = self._command.contained_pid()
+            while first and self._signals:
+                self._deliver(first, self._signals.pop(0))
+
+    def _deliver(self, first: int, number: int) -> None:
+        """Signal all processes of the command. The kernel keeps signals without a handler from a
+        namespace's first one."""
         for pid in bench_root.processes_of(first):
             if pid != first or bench_root.minds(pid, number):
                 with contextlib.suppress(ProcessLookupError):

@@ -16,13 +16,13 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from minid.errors import StoreError, UsageError
+from minid.errors import HostError, StoreError, UsageError
 from minid.formats.changes import Change, files_to_read, find_changes
 from minid.formats.digest import Digest
 from minid.formats.rootfs import Rootfs
@@ -155,30 +155,38 @@ def open_bench(
     called once where others are in it still. Without, it must be for a moment only. `alone` is to
     remove it: its root is not laid then, and StoreError where others have it open.
     """
-    from minid.host.bench_container import BenchContainer, BenchJob
+    from minid.host.bench_container import BenchContainer, BenchJob, keeper_lives
     from minid.host.container import LayerFile
 
-    with _enter(bench, alone=alone) as (lock, joined):
-        job = BenchJob(
-            place=bench.place,
-            layer=LayerFile(bench.layer, bench.place / _TAR),
-            lock=lock,
-            join=joined,
-            copied=copied,
-            laid=not alone,
-            open=waiting is not None,
-            tools=tools,
-            has_shell=not tools or has_shell(bench.tree()),
-        )
-        if not joined:
-            (bench.place / "keeper").unlink(missing_ok=True)
-            if not alone:
-                _need_tar(bench, blobs)
-        with BenchContainer(job) as container:
+    while True:
+        with ExitStack() as stack:
+            lock, joined = stack.enter_context(_enter(bench, alone=alone))
+            job = BenchJob(
+                place=bench.place,
+                layer=LayerFile(bench.layer, bench.place / _TAR),
+                lock=lock,
+                join=joined,
+                copied=copied,
+                laid=not alone,
+                open=waiting is not None,
+                tools=tools,
+                has_shell=not tools or has_shell(bench.tree()),
+            )
+            if not joined:
+                (bench.place / "keeper").unlink(missing_ok=True)
+                if not alone:
+                    _need_tar(bench, blobs)
+            try:
+                container = stack.enter_context(BenchContainer(job))
+            except HostError:
+                if joined and not keeper_lives(joined):
+                    continue  # who opened it was killed just now
+                raise
             (bench.place / _TAR).unlink(missing_ok=True)
             yield container
             if not joined and waiting is not None:
                 _wait_for_guests(bench.place, waiting)
+            return
 
 
 @contextmanager

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,16 +159,25 @@ def processes_with(word: str) -> list[str]:
     return found
 
 
-def start(shell: Shell, *argv: str) -> subprocess.Popen[bytes]:
-    argv = tuple(shell.line.argv("shell", shell.name, *shell.options, "--", *argv))
-    return subprocess.Popen(
-        argv,
+@contextmanager
+def start(shell: Shell, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A command in the root, which is ended where the test did not end it."""
+    words = shell.line.argv("shell", shell.name, *shell.options, "--", *argv)
+    child = subprocess.Popen(
+        words,
         cwd=shell.line.folder,
         env=shell.environ(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+        assert child.stdout
+        child.stdout.close()
 
 
 @pytest.mark.parametrize("shell", ["overlay", "user"], indirect=True)
@@ -193,14 +202,13 @@ def test_signals_are_the_programs(shell: Shell) -> None:
     with start(shell, "sh", "-c", script) as child:
         wait_for(lambda: "A /tmp/r" in shell.status())
         child.send_signal(signal.SIGINT)
-        assert child.wait(20) == 5
+        assert child.wait(60) == 5
     assert shell.run("cat", "/tmp/x") == "caught\n"
     word = f"8888.{os.getpid()}"
     with start(shell, "sleep", word) as child:  # has no handler, as the first of its namespace
         wait_for(lambda: len(processes_with(word)) > 1)
-        time.sleep(0.2)
         child.send_signal(signal.SIGINT)
-        assert child.wait(20) == 130
+        assert child.wait(60) == 130
 
 
 @pytest.mark.parametrize("shell", ["user"], indirect=True)
@@ -215,7 +223,7 @@ def test_two_at_once(shell: Shell) -> None:
         refused = shell.line.run("shell", "box", "--discard")
         assert refused.status == 26 and "a shell that is open" in refused.err
         child.terminate()
-        child.wait(20)
+        child.wait(60)
     assert shell.status() == ["A /tmp/first", "A /tmp/second"]
 
 
@@ -225,7 +233,7 @@ def test_who_came_first_leaves_last(plain: Shell) -> None:
     ) as a:
         wait_for(lambda: "A /tmp/in" in plain.status())
         with start(plain, "sh", "-c", "echo > /tmp/go; sleep 1; echo > /tmp/late") as b:
-            assert (b.wait(20), a.wait(20)) == (0, 0)
+            assert (b.wait(60), a.wait(60)) == (0, 0)
         assert a.stdout and b"waiting for their end" in a.stdout.read()
     assert plain.status() == ["A /tmp/go", "A /tmp/in", "A /tmp/late"]
 
