@@ -475,3 +475,67 @@ def test_flips_and_truncations(store: Store, kind: str) -> None:
                 assert [image.detail["config"] for image in loaded.images] == [first]
     assert refused > 75
     assert prove(store.config) == []
+
+
+ODD: list[Any] = [
+    None,
+    -1,
+    2**70,
+    1.5,
+    True,
+    "",
+    "\x00",
+    "\ud800",
+    "../x",
+    [],
+    {},
+    [None],
+    [1] * 600,
+]
+
+
+def mutated(value: Any, chance: random.Random) -> Any:
+    """The value with one of its parts missing or replaced."""
+    places: list[tuple[Any, Any]] = []
+
+    def walk(part: Any) -> None:
+        keys = list(part) if isinstance(part, dict) else range(len(part))
+        for key in keys:
+            places.append((part, key))
+            if isinstance(part[key], dict | list):
+                walk(part[key])
+
+    walk(value)
+    part, key = chance.choice(places)
+    if isinstance(part, dict) and chance.random() < 0.2:
+        del part[key]
+    else:
+        part[key] = chance.choice(ODD)
+    return value
+
+
+@pytest.mark.parametrize("where", ["index", "manifest", "config", "manifest.json"])
+def test_json_of_any_shape_is_taken_or_refused(store: Store, where: str) -> None:
+    chance = random.Random(where)
+    arrival = replace(ARRIVAL, replace=True, otherwise="other:1")
+    taken = 0
+    for _ in range(60):
+        made = oci()
+        if where == "manifest.json":
+            rows = dict(docker_old())
+            value = json.loads(rows[where])  # type: ignore[arg-type]
+            data = tar_of((rows | {where: json.dumps(mutated(value, chance)).encode()}).items())
+        else:
+            value = json.loads(made.members()[1][1] if where == "index" else getattr(made, where))
+            setattr(made, where, json.dumps(mutated(value, chance)).encode())
+            if where == "config":
+                made.manifest = manifest_of(made.config, made.layers)
+            data = tar_of(made.members())
+        before = store.state()
+        try:
+            store.load(data, arrival)
+            taken += 1
+        except MinidError:
+            assert store.state() == before
+    assert 0 < taken < 60
+    assert prove(store.config) == []
