@@ -13,7 +13,7 @@ from minid.cli.transfer_progress import transfer_progress
 from minid.cli.words import print_json, printable
 from minid.errors import UsageError
 from minid.formats.image_record import parse_image
-from minid.formats.registry_name import RegistryName, parse_registry_name
+from minid.formats.registry_name import RegistryName, has_registry, parse_registry_name
 
 if TYPE_CHECKING:
     from minid.config import Config
@@ -101,7 +101,12 @@ def _places(
             raise UsageError(f"push: expected REGISTRY/REPO[:TAG], got {arguments.name!r}")
         own = arguments.image.rpartition(":")[2] if arguments.image in named else ""
         tag = name.tag or own or image.version
-        return [(RegistryName(name.registry, name.repository), [tag])]
+        place = RegistryName(name.registry, name.repository)
+        try:
+            parse_registry_name(f"{place}:{tag}")
+        except ValueError as error:
+            raise UsageError(f"push: {error}", hint=f"name one: {place}:TAG") from error
+        return [(place, [tag])]
     if not config.publish.registry:
         raise UsageError(
             "push: expected REGISTRY/REPO[:TAG], got nothing",
@@ -110,8 +115,12 @@ def _places(
     from minid.host.registry_push import remote_name
 
     wanted = [arguments.image] if arguments.image in named else sorted(named)
+    wanted = [item for item in wanted if not has_registry(item)]
     if not wanted:
-        raise UsageError(f"{arguments.image}: expected an image with a tag, got one without")
+        raise UsageError(
+            f"{arguments.image}: expected an image with a name of its own, got none",
+            hint="name a place: REGISTRY/REPO[:TAG]",
+        )
     found: dict[str, list[str]] = {}
     for item in wanted:
         repository, _, tag = item.rpartition(":")

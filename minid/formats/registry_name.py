@@ -48,13 +48,18 @@ class RegistryName:
         )
 
 
+def has_registry(name: str) -> bool:
+    """Whether the name of an image begins with a registry's: `registry.example/base:1`."""
+    first, slash, _ = name.partition("/")
+    return bool(slash) and ("." in first or ":" in first or first == "localhost")
+
+
 def parse_registry_name(text: str) -> RegistryName:
     """Read `REGISTRY/REPOSITORY[:TAG][@DIGEST]`; ValueError for anything else."""
     name, at, digest = text.partition("@")
-    registry, slash, rest = name.partition("/")
+    registry, _, rest = name.partition("/")
     path, colon, tag = rest.partition(":")
-    is_host = "." in registry or ":" in registry or registry == "localhost"
-    if not (slash and is_host and _HOST.fullmatch(registry)):
+    if not (has_registry(name) and _HOST.fullmatch(registry)):
         raise ValueError(f"expected REGISTRY/REPOSITORY[:TAG], got {text[:100]!r}")
     if registry == HUB and "/" not in path:
         path = f"library/{path}"

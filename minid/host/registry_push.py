@@ -11,7 +11,7 @@ from minid.config import Publishing
 from minid.errors import PublishError
 from minid.formats.digest import Digest
 from minid.formats.oci import LAYER_TYPE, MANIFEST_TYPE, Descriptor
-from minid.formats.registry_name import RegistryName, parse_registry_name
+from minid.formats.registry_name import RegistryName, has_registry, parse_registry_name
 from minid.host.registry import Progress, Pushed, Read, Registry
 from minid.host.registry_connection import Connection, Place
 from minid.host.registry_logins import find_login
@@ -55,6 +55,8 @@ def publish_names(
     """
     by_repository: dict[str, list[str]] = {}
     for name in image.tags:
+        if has_registry(name):
+            continue  # it has a place of its own
         repository, _, tag = name.rpartition(":")
         by_repository.setdefault(repository, []).append(tag)
     near = [remote_name(publishing.registry, repository).repository for repository in beside]

@@ -23,6 +23,7 @@ from minid.formats.oci import (
     architecture_of,
     dump_index,
 )
+from minid.formats.registry_name import has_registry
 from minid.host.docker_engine import (
     Archive,
     engine_answers,
@@ -87,8 +88,10 @@ def pending_targets(
         files = all((folder / export_name(name)).is_file() for name in image.tags)
         if not files or not _published(records, EXPORT, image):
             pending.append(EXPORT)
-    if publishing.registry and not _published(records, registry_target(publishing), image):
-        pending.append(REGISTRY)
+    if publishing.registry:
+        lacking = _lacking(records, registry_target(publishing), image)
+        if not all(has_registry(name) for name in lacking):
+            pending.append(REGISTRY)
     return tuple(pending)
 
 
@@ -206,8 +209,7 @@ def _serve(
     machine: str,
     known: Sequence[str],
 ) -> tuple[list[str], list[str]]:
-    """The names that moved at Docker (where `known` has ids) or in the folder, and why others did
-    not."""
+    """The names that moved, and why others did not. `known` are ids of Docker's."""
     if target == DOCKER:
         return _publish_docker(image, blobs, machine, known)
     return _export(image, publishing.export, blobs, machine), []
@@ -259,10 +261,7 @@ def _record(publication: Publication, target: str, names: Iterable[str], records
 
 
 def write_layout(blobs: Blobs, records: Records, machine: str) -> None:
-    """Write `oci-layout` and `index.json` from the records, if they differ.
-
-    Nobody else may be writing them: `publish_image` takes a lock.
-    """
+    """Write `oci-layout` and `index.json` from the records, if they differ; under a lock."""
     manifests = []
     for row in records.tags():
         digest = Digest.parse(row.manifest)

@@ -101,6 +101,11 @@ def test_a_registry_is_a_target_and_is_caught_up_with(built: Line, place: Path) 
             shown = skopeo("inspect", "--tls-verify=false", f"docker://{registry.host}/team/{TAG}")
             assert json.loads(shown)["Digest"] == edited
             built.query("undo", TAG)
+            # What has a registry in its name has a place of its own, and does not go to another.
+            named = f"{registry.host}/team/{TAG}"
+            assert built.run("pull", named).status == 0
+            edited = built.run("set", named, "--label", "c=d")
+            assert edited.status == 0, edited.err
     finally:
         (built.folder / "config.toml").write_text(text)
 

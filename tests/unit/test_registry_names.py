@@ -9,7 +9,7 @@ import pytest
 
 from minid.formats.digest import Digest
 from minid.formats.registry_login import parse_challenge, parse_helper_answer, parse_logins
-from minid.formats.registry_name import parse_registry_name
+from minid.formats.registry_name import has_registry, parse_registry_name
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,14 @@ def test_names(text: str, host: str, repository: str, reference: str) -> None:
 def test_what_is_no_name(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         parse_registry_name(text)
+
+
+def test_names_with_a_place_of_their_own() -> None:
+    assert has_registry("registry.example/base:1")
+    assert has_registry("localhost/base:1")
+    assert has_registry("here:5000/base:1")
+    assert not has_registry("team/base:1")
+    assert not has_registry("nginx:1.26.3")
 
 
 def packed(user: str, password: str) -> str:
