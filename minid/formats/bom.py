@@ -18,7 +18,13 @@ _LONGEST = 2000
 
 Kind = Literal["image", "release", "package", "source"]
 How = Literal[
-    "contains", "made from", "stands on", "links dynamically", "links statically", "needs to build"
+    "contains",
+    "made from",
+    "stands on",
+    "links dynamically",
+    "links statically",
+    "needs",
+    "needs to build",
 ]
 
 

@@ -15,13 +15,14 @@ from minid.formats.oci import rfc3339
 _UNKNOWN = "NOASSERTION"
 _LIST_VERSION = "3.28"
 _PURPOSE = {"image": "CONTAINER", "release": "SOURCE", "package": "LIBRARY", "source": "SOURCE"}
-# What stands for each relation; the last two are told from the other side.
+# What stands for each relation; the last is told from the other side.
 _RELATIONS = {
     "contains": "CONTAINS",
     "made from": "GENERATED_FROM",
     "stands on": "DESCENDANT_OF",
     "links dynamically": "DYNAMIC_LINK",
     "links statically": "STATIC_LINK",
+    "needs": "DEPENDS_ON",
     "needs to build": "BUILD_DEPENDENCY_OF",
 }
 _REVERSED = {"needs to build"}

@@ -49,6 +49,7 @@ class _Maker:
         self._links: dict[Link, None] = {}
         self._texts: dict[str, str] = {}
         self._sums: dict[Digest, str] = {}
+        self._releases: dict[str, str] = {}  # of images, by their keys
 
     def make(self, story: Story) -> Bom:
         self._add_image(story)
@@ -102,6 +103,7 @@ class _Maker:
             "license": labels.get("org.opencontainers.image.licenses", ""),
         }
         own = self._add_release(facts, library=False)
+        self._releases[image] = own
         self._link(image, "made from", own)
         needs = {str(need["name"]): need for need in story.report.get("needs") or ()}
         copied = {str(item.get("need")) for item in (story.report.get("taken") or {}).values()}
@@ -227,11 +229,15 @@ class _Maker:
         return known
 
     def _add_bindings(self, story: Story, files: Mapping[str, File]) -> None:
-        """Which file is bound to which library."""
+        """Which file is bound to which library, and which release or package thus needs another."""
         for path, reason in story.reasons.items():
             via = f"/{reason.via}"
             if reason.how == "needed" and via in files and f"/{path}" in files:
                 self._link(via, "links dynamically", f"/{path}")
+                of, to = files[via].holder, files[f"/{path}"].holder
+                of = self._releases.get(of, of)
+                if self._items[to].kind == "package" and of != to:
+                    self._link(of, "needs", to)
 
 
 def _image_key(story: Story) -> str:

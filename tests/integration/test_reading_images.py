@@ -137,7 +137,7 @@ def test_the_bill_of_materials_is_valid_and_names_all(built: Line, form: str) ->
         files = {item["fileName"] for item in document["files"]}
         assert {"./usr/local/bin/hello", "./bin/tool", "./etc/motd"} <= files
         kinds = {item["relationshipType"] for item in document["relationships"]}
-        assert {"GENERATED_FROM", "DESCENDANT_OF", "DYNAMIC_LINK"} <= kinds
+        assert {"GENERATED_FROM", "DESCENDANT_OF", "DYNAMIC_LINK", "DEPENDS_ON"} <= kinds
     else:
         names = components_of(check_cyclonedx(said.encode())["components"])
     assert {names[name] for name in (NAME, "words", "ground")} == {"1.0.0"}

@@ -69,6 +69,7 @@ _RELATION = _object(
             "enum": [
                 "BUILD_DEPENDENCY_OF",
                 "CONTAINS",
+                "DEPENDS_ON",
                 "DESCENDANT_OF",
                 "DESCRIBES",
                 "DYNAMIC_LINK",

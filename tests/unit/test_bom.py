@@ -75,6 +75,7 @@ def bill(name: str = "web", version: str = "1.0", license: str = "MIT") -> Bom:
         Link("Image-web", "contains", library),
         Link(library, "made from", source),
         Link("Release-web", "needs to build", source),
+        Link("Release-web", "needs", library),
         Link("/usr/bin/web", "links dynamically", "/usr/lib/ünï \udc80 lib.so"),
     )
     texts = {
@@ -95,7 +96,13 @@ def test_spdx_is_valid_and_the_same_each_time() -> None:
     assert by_name["libssl3"]["licenseDeclared"] == "Apache-2.0 AND LicenseRef-odd"
     kinds = [item["relationshipType"] for item in document["relationships"]]
     assert kinds.count("CONTAINS") == 3
-    assert {"DESCRIBES", "GENERATED_FROM", "DYNAMIC_LINK", "BUILD_DEPENDENCY_OF"} <= set(kinds)
+    assert {
+        "DESCRIBES",
+        "GENERATED_FROM",
+        "DYNAMIC_LINK",
+        "DEPENDS_ON",
+        "BUILD_DEPENDENCY_OF",
+    } <= set(kinds)
 
 
 def test_cyclonedx_is_valid_and_has_packages_inside_their_source() -> None:
