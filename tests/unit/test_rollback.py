@@ -14,7 +14,7 @@ from minid.formats.digest import Digest
 from minid.line.workshop import Workshop, open_workshop
 from minid.store.edits import EditRow, Edits
 from minid.workbench.rollback import find_way, roll_back
-from tests.support.stored import store_image
+from minid.workbench.scratch import Design, make_image
 
 
 @pytest.fixture
@@ -27,6 +27,13 @@ def shop(tmp_path: Path) -> Iterator[Workshop]:
     )
     with open_workshop(config, {}, clock=lambda: float(next(ticks))) as opened:
         yield opened
+
+
+def store_image(
+    shop: Workshop, recipe: str, version: str, *, tags: tuple[str, ...], text: str = ""
+) -> str:
+    """An image that a run made; the manifest's digest."""
+    return make_image(shop, Design(recipe, version, tags, comment=text)).manifest
 
 
 def tagged(shop: Workshop) -> dict[str, str]:
