@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from spdx_tools.spdx.validation.document_validator import validate_full_spdx_doc
 
 from tests.support.spdx_shape import DOCUMENT
 
-# The SPDX project's own, of version 2.3 (CC-BY-3.0).
-_SCHEMA = json.loads((Path(__file__).parents[1] / "data" / "spdx-2.3.schema.json").read_text())
+# The SPDX specification's own, of version 2.3, which lib4sbom brings along.
+_SCHEMA = json.loads((files("lib4sbom") / "schemas/spdx/2.3-schema.json").read_text())
 
 
 def check_spdx(data: bytes) -> dict[str, Any]:
