@@ -13,6 +13,7 @@ from minid.formats.values import IMAGE_PATH_PATTERN, REFERENCE_PATTERN
 
 SHELL = ("/bin/sh", "-c")
 _LONGEST = 32768
+_LAST_ID = (1 << 31) - 1  # engines refuse to start what runs as a larger one
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _NO_WORD = re.compile(r"[\x00\ud800-\udfff]")  # what no argument of a program can have
 _REFERENCE = re.compile(REFERENCE_PATTERN)
@@ -96,7 +97,9 @@ def parse_user(text: str) -> str:
     """`USER` or `USER:GROUP`, each a name or a number; empty for root."""
     part = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
     fits = not text or re.fullmatch(rf"{part}(:{part})?", text)
-    _expect(bool(fits), "USER or USER:GROUP, names or numbers", text)
+    _expect(bool(fits) and len(text) <= 256, "USER or USER:GROUP, names or numbers", text)
+    numbers = [int(word) for word in text.split(":") if word.isdigit()]
+    _expect(max(numbers, default=0) <= _LAST_ID, f"ids of at most {_LAST_ID}", text)
     return text
 
 

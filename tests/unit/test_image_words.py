@@ -60,6 +60,7 @@ def test_other_words() -> None:
     assert parse_port("53/udp") == "53/udp"
     assert parse_path("/srv/web") == "/srv/web"
     assert parse_user("web:33") == "web:33"
+    assert parse_user("2147483647") == "2147483647"
     assert parse_signal("quit") == "SIGQUIT"
     assert parse_signal("SIGRTMIN+3") == "SIGRTMIN+3"
     assert parse_signal("9") == "9"
@@ -82,6 +83,9 @@ def test_other_words() -> None:
         (parse_path, "/a/../b"),
         (parse_user, "a b"),
         (parse_user, "-u"),
+        (parse_user, "2147483648"),
+        (parse_user, "web:4294967295"),
+        (parse_user, "9" * 5000),
         (parse_signal, "SIGNOPE"),
         (parse_signal, "65"),
         (parse_line, "a\nb"),
