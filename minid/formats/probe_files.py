@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from minid.formats.probe import IS_FOLDER, Event, Finding, Seen, is_device, is_library
 from minid.formats.probe_ground import (
@@ -25,10 +25,27 @@ _SCRIPT = re.compile(rb"#![ \t]*([^ \t\n\r\0]+)")
 _LOADER = re.compile(rb"/[\x21-\x7e]{0,200}/ld-?[\x21-\x7e]{1,60}(?=\0)")
 
 
+def wanted_folders(missed: Iterable[Event]) -> frozenset[str]:
+    """Paths that others were looked for below: folders, whatever call named them alone."""
+    found: set[str] = set()
+    for event in missed:
+        folder = parent_of(event.path)
+        while folder not in found and folder.startswith("/"):
+            found.add(folder)
+            folder = parent_of(folder)
+    return frozenset(found)
+
+
 def missed_findings(
-    event: Event, seen: Seen, ground: Ground, *, last: bool = False
+    event: Event,
+    seen: Seen,
+    ground: Ground,
+    *,
+    folders: frozenset[str] = frozenset(),
+    last: bool = False,
 ) -> Iterator[Finding]:
-    """What one failed call shows; `last` says that the program failed right after it."""
+    """What one failed call shows; `folders` as `wanted_folders`; `last` says that the program
+    failed right after it."""
     if event.makes or event.call == "bind":
         return (yield from _parent(event, event.path.removeprefix("unix:"), ground))
     if is_device(event.path) or event.call in ("connect", "chown"):
@@ -38,7 +55,12 @@ def missed_findings(
         yield from _program(event, ground, needed)
     elif is_library(event.leaf):
         yield _library(event, seen)
-    elif event.call in ("chdir", "chroot") or event.flags & IS_FOLDER or _says_folder(event, seen):
+    elif (
+        event.call in ("chdir", "chroot")
+        or event.flags & IS_FOLDER
+        or event.path in folders
+        or _says_folder(event, seen)
+    ):
         sure = needed or event.call in ("chdir", "chroot")
         why = f"{verb_of(event)} found no such folder"
         yield Finding(

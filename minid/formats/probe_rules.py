@@ -6,7 +6,12 @@ Pure: one run's events and the root's files in, findings in order of time out.
 from __future__ import annotations
 
 from minid.formats.probe import OK, Event, Finding, Seen, is_library, missed_events
-from minid.formats.probe_files import missed_findings, search_finding, split_searches
+from minid.formats.probe_files import (
+    missed_findings,
+    search_finding,
+    split_searches,
+    wanted_folders,
+)
 from minid.formats.probe_ground import Ground, parent_of
 from minid.formats.probe_means import (
     background_findings,
@@ -30,9 +35,10 @@ def find_missing(seen: Seen, ground: Ground) -> list[Finding]:
     }
     missed = [event for event in missed if event.call != "stat" or event.path not in searched]
     last = _last_words(seen, missed)
+    folders = wanted_folders(missed)
     missed, searches = split_searches(missed, seen, ground)
     for event in missed:
-        found += missed_findings(event, seen, ground)
+        found += missed_findings(event, seen, ground, folders=folders)
     found += [search_finding(search, seen, ground) for search in searches[:_MAX_SEARCHES]]
     for event in seen.events:
         found += refused_findings(event, seen, ground)
@@ -44,7 +50,7 @@ def find_missing(seen: Seen, ground: Ground) -> list[Finding]:
         if around:
             found.append(search_finding(around, seen, ground, last=True))
         else:
-            found += missed_findings(last, seen, ground, last=True)
+            found += missed_findings(last, seen, ground, folders=folders, last=True)
     for event in seen.events:
         found += device_findings(event, ground)
     found += named_devices(seen, ground)

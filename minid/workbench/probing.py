@@ -23,7 +23,7 @@ from minid.formats.runtime_spec import DEFAULT_PATH
 from minid.host.container import ContainerSpec
 from minid.host.probe_container import ProbeContainer
 from minid.model import Composed, Tree
-from minid.recipe import Build, Recipe, Rootfs, Source
+from minid.recipe import Build, Directory, Recipe, Rootfs, Source
 from minid.steps.compose import compose_rootfs
 from minid.store.contents import Read
 from minid.workbench.probe_subject import Subject, write_layer_file
@@ -125,6 +125,12 @@ def merge_lines(lines: RecipeLines, more: Iterable[RecipeLines]) -> RecipeLines:
             found[item.name] += [one for one in getattr(other, item.name) if _key(one) not in have]
     users = {user.name for user in found["users"]}
     found["groups"] = [group for group in found["groups"] if group.name not in users]
+    # What one round took for a file may turn out to be a folder in the next.
+    paths = [str(_key(one)) for name in ("files", "directories", "links") for one in found[name]]
+    for file in list(found["files"]):
+        if any(path.startswith(f"{file.path}/") for path in paths):
+            found["files"].remove(file)
+            found["directories"].append(Directory(file.path))
     return RecipeLines(**{name: tuple(values) for name, values in found.items()})
 
 

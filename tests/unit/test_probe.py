@@ -24,6 +24,7 @@ from minid.formats.probe_rules import find_missing
 from minid.formats.recipe_lines import RecipeLines, add_lines, show_lines
 from minid.formats.rootfs import Rootfs
 from minid.recipe import Directory, File, Group, User
+from minid.workbench.probing import merge_lines
 from tests.support.tiny_image import file, folder, link
 
 PASSWD = "root:x:0:0::/root:/bin/sh\nweb:x:101:101::/:/bin/false\n"
@@ -215,6 +216,22 @@ def test_folder_by_the_call_or_the_words() -> None:
     plain = "cannot open /srv/x: No such file or directory"
     found = find(event("stat", "/srv/x", ENOENT), exit_code=1, output=(plain,))
     assert needed(found) == {"file /srv/x"}
+
+
+def test_folder_that_was_looked_for_after_what_is_in_it() -> None:
+    # nginx, asked for a page: the page, then the folder that it should have been in.
+    calls = (event("stat", "/srv/html/index.html", ENOENT), event("open", "/srv/html", ENOENT))
+    said = ('"/srv/html/index.html" is not found (2: No such file or directory)',)
+    found = find(*calls, output=said, alive=True)
+    assert set(found) == {"file /srv/html/index.html", "folder /srv/html"}
+    assert found["folder /srv/html"].lines == RecipeLines(directories=(Directory("/srv/html"),))
+
+
+def test_file_that_a_later_round_shows_to_be_a_folder() -> None:
+    first = RecipeLines(files=(File("/srv/html", ""), File("/srv/htm", "")))
+    more = merge_lines(first, [RecipeLines(files=(File("/srv/html/index.html", ""),))])
+    assert [one.path for one in more.files] == ["/srv/htm", "/srv/html/index.html"]
+    assert more.directories == (Directory("/srv/html"),)
 
 
 def test_devices_are_the_engines() -> None:
