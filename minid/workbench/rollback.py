@@ -12,13 +12,14 @@ from minid.line.edits import chain_of
 from minid.line.workshop import Workshop
 from minid.store.edits import EditRow, Edits
 from minid.store.reach import blobs_of
-from minid.store.records import Records
+from minid.store.records import Records, TagRow
 from minid.workbench.moving import Moved, move_tags
 
 Detail = Mapping[str, object]
 
 _SHORTEST_DIGEST = 6
 _SHOWN = 8
+_MOVES = 1000  # of a tag, looked back upon
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,15 @@ class Way:
 
 
 def find_way(records: Records, name: str, version: str = "") -> Way:
-    """The way back of a recipe, or of one tag of it: to the image before the one that is tagged
-    now, or to the newest of that version (or digest).
+    """The way back of a recipe, or of one tag of it: to the image that was there before the one of
+    now came, or to the newest of that version (or digest).
 
     A recipe's tags go that the earlier image had, and those of now that do not name its version.
     UsageError where there is no such image.
     """
     tags = {row.name: row for row in records.tags()}
-    recipe, manifest = _start(records, name, {tag: row.manifest for tag, row in tags.items()})
+    recipe, start = _start(records, name, tags)
+    manifest = start.manifest
     images = [
         detail
         for detail in records.images()
@@ -47,7 +49,8 @@ def find_way(records: Records, name: str, version: str = "") -> Way:
     ]
     places = [str(detail["manifest"]) for detail in images]
     position = places.index(manifest)
-    then = _choose(images, position, version, name)
+    before = "" if version else _image_before(records, start, places)
+    then = images[places.index(before)] if before else _choose(images, position, version, name)
     if name in tags:
         return Way(images[position], then, (name,))
     current = [tag for tag, row in tags.items() if row.manifest == manifest]
@@ -56,10 +59,10 @@ def find_way(records: Records, name: str, version: str = "") -> Way:
     return Way(images[position], then, tuple(dict.fromkeys((*own, *floating))))
 
 
-def _start(records: Records, name: str, tags: Mapping[str, str]) -> tuple[str, str]:
-    """The recipe that is meant, and the image that it has now."""
+def _start(records: Records, name: str, tags: Mapping[str, TagRow]) -> tuple[str, TagRow]:
+    """The recipe that is meant, and the tag that is at the image that it has now."""
     if name in tags:
-        found = records.image(tags[name])
+        found = records.image(tags[name].manifest)
         recipe = str(found["recipe"]) if found else ""
         if not recipe:
             raise UsageError(f"{name}: expected an image of a recipe, got one from elsewhere")
@@ -69,10 +72,26 @@ def _start(records: Records, name: str, tags: Mapping[str, str]) -> tuple[str, s
     for row in reversed(moved if name else ()):
         found = records.image(row.manifest)
         if found is not None and found["recipe"] == name:
-            return name, row.manifest
+            return name, row
     raise UsageError(
         f"expected a recipe or a tag with an image, got {name!r}", hint="`minid list` shows them"
     )
+
+
+def _image_before(records: Records, tag: TagRow, known: Sequence[str]) -> str:
+    """The image of `known` that a tag had when the one of now came there by a run or an edit that
+    is no way back; empty where the records do not tell. What was rolled back from is so not gone
+    back to once something else has followed."""
+    edits = Edits(records.database)
+    before: dict[str, str] = {}
+    for row in records.publications(tag.name, "store", limit=_MOVES):
+        edit = edits.edit(row.edit)
+        if edit is None or edit.kind not in ("rollback", "undo"):
+            before.setdefault(row.to_manifest, row.from_manifest)
+    found = before.pop(tag.manifest, "")
+    while found and (found not in known or found == tag.manifest):
+        found = before.pop(found, "")
+    return found
 
 
 def _choose(images: Sequence[Detail], position: int, version: str, name: str) -> Detail:

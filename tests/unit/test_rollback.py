@@ -86,6 +86,21 @@ def test_what_was_undone_is_passed_over(shop: Workshop) -> None:
     assert find_way(shop.records, "web:latest").names == ("web:latest",)
 
 
+def test_what_was_rolled_back_from_is_passed_over(shop: Workshop) -> None:
+    good = store_image(shop, "web", "1.2", tags=("web:latest",))
+    bad = store_image(shop, "web", "1.3", tags=("web:latest",))
+    roll_back(shop, find_way(shop.records, "web"), "ann")
+    store_image(shop, "web", "1.4", tags=("web:latest",))
+    assert find_way(shop.records, "web").then["manifest"] == good != bad
+
+
+def test_an_image_that_was_made_again_has_what_was_before_it(shop: Workshop) -> None:
+    store_image(shop, "web", "1.2", tags=("web:latest",))
+    second = store_image(shop, "web", "1.3", tags=("web:latest",))
+    store_image(shop, "web", "1.2", tags=("web:latest",))
+    assert find_way(shop.records, "web").then["manifest"] == second
+
+
 def test_a_version_is_asked_for(shop: Workshop) -> None:
     wanted = store_image(shop, "web", "1.1", tags=("web:latest",))
     store_image(shop, "web", "1.2", tags=("web:latest",))
