@@ -23,7 +23,9 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
         "names", nargs="*", metavar="NAME", help="images (default: the whole store)"
     )
     parser.add_argument("--contents", action="store_true", help="hash every blob, inflate layers")
-    parser.add_argument("--repair", action="store_true", help="mend what can be mended")
+    parser.add_argument(
+        "--repair", action="store_true", help="hash every blob, and mend what can be mended"
+    )
     parser.add_argument(
         "--selftest", action="store_true", help="break a scratch store in ten ways, and find each"
     )
@@ -33,6 +35,7 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """0 when nothing is wrong, or nothing is left after a repair; else StoreError's status."""
     folder = load_folder(arguments)
+    arguments.contents |= arguments.repair  # what was not looked at is not mended
     if arguments.selftest:
         return _selftest(arguments, folder)
     if arguments.repair and arguments.names:
@@ -118,7 +121,9 @@ def _print(arguments: argparse.Namespace, found: list[Finding], mended: list[str
     broken = {item.invariant for item in found}
     if found:
         print(f"{len(INVARIANTS) - len(broken)} of {len(INVARIANTS)} invariants hold")
-        if not arguments.repair:
+        if arguments.repair:
+            print("`minid build` makes again what is lost; of a tagged image with --force")
+        else:
             print("`minid verify --repair` mends what can be mended")
     else:
         what = "with every byte" if arguments.contents else "without hashing every byte"

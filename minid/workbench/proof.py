@@ -50,7 +50,8 @@ class Case:
     """A store to be proved. `images` are the records to look at, with the tags of each; `whole`
     says that these are all, and that the store's own files are looked at too.
 
-    `bad` collects blobs with which something is wrong, so that it is told once.
+    `bad` collects blobs with which something is wrong, so that it is told once; `spoiled` those of
+    them that were found by reading for another invariant.
     """
 
     config: Config
@@ -63,6 +64,7 @@ class Case:
     whole: bool = True
     progress: Callable[[int, int], None] = lambda _done, _all: None
     bad: set[Digest] = field(default_factory=set)
+    spoiled: set[Digest] = field(default_factory=set)
 
     def usable(self, *digests: Digest) -> bool:
         """Whether nothing is known against these blobs."""
@@ -70,7 +72,17 @@ class Case:
 
     def read(self, digest: Digest) -> bytes:
         """A blob's bytes, which are those of its name; StoreError otherwise."""
-        return self.blobs.read(digest)
+        try:
+            return self.blobs.read(digest)
+        except StoreError:
+            if self.blobs.has(digest):
+                self.spoil(digest)
+            raise
+
+    def spoil(self, digest: Digest) -> None:
+        """Have it told that a blob's bytes are not its own."""
+        self.bad.add(digest)
+        self.spoiled.add(digest)
 
     def read_json(self, digest: Digest) -> dict[str, object]:
         """A blob that is a JSON object; StoreError for anything else."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 from minid.errors import MinidError, StoreError, UnpackError
 from minid.formats.compression import decompress, detect_compression
@@ -39,7 +40,9 @@ def prove_closure(case: Case) -> Iterator[Finding]:
             wrong = _compare(case, image)
         except StoreError as error:
             wrong = error.message
-        if wrong:
+            with suppress(StoreError):
+                case.read(image.config)  # where the manifest ended it
+        if wrong and case.usable(image.manifest, image.config):
             yield Finding("closure", where, wrong)
         if case.contents:
             for layer in image.layers:
@@ -196,11 +199,23 @@ def _layer_faults(
                     yield text
             before = member.name
     except UnpackError as error:
-        yield str(error)
+        if _is_sound(case, digest):
+            yield str(error)
+        else:
+            case.spoil(digest)
     except StoreError:
-        case.bad.add(digest)
+        case.spoil(digest)
     if told > _SHOWN:
         yield f"and {told - _SHOWN} more"
+
+
+def _is_sound(case: Case, digest: Digest) -> bool:
+    try:
+        for _ in case.blobs.iterate(digest):
+            pass
+    except StoreError:
+        return False
+    return True
 
 
 def _member_faults(
@@ -238,6 +253,7 @@ def prove_elf(case: Case) -> Iterator[Finding]:
                 checked[tree] = audit_rootfs(case.tree(tree), read)
             except StoreError as error:
                 checked[tree] = ()
-                yield Finding("content", ", ".join(tags), error.message)
+                if case.usable(tree):
+                    yield Finding("content", ", ".join(tags), error.message)
         if checked[tree]:
             yield Finding("elf", ", ".join(tags), "; ".join(checked[tree][:_SHOWN]))
