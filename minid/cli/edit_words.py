@@ -36,13 +36,15 @@ def print_edited(edited: Edited, *, would: bool = False) -> None:
     """Which image, which fields, which tags moved."""
     before, after = str(edited.before["manifest"]), str(edited.after["manifest"])
     name = printable(edited.names[0] if edited.names else before[:19])
-    if before == after and not edited.moved:
+    if before == after and not edited.moved and not edited.added:
         print(f"{name}: nothing to change")
         return
     number = f"edit {edited.moved.edit}" if edited.moved else "would be"
     print(f"{name}: {number}: {before[7:19]} → {after[7:19]}")
     for item in edited.fields:
         print(f"  {field_line(item)}")
+    for added in () if edited.moved else edited.added:
+        print(f"  tagged   store {printable(added)}")
     if edited.moved and not would:
         for line in edited.moved.moved:
             print(f"  tagged   {printable(line)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 
 from minid.cli.edit_words import edit_json, field_line
 from minid.cli.folder import add_json_option, load_folder_config
@@ -21,18 +22,20 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Newest first. Of an image: those of its recipe; with * those that are in effect on it."""
+    """Newest first. Of an image: those of its recipe; with * those that are in effect on it, or
+    of all on any that has a tag."""
+    from minid.line.edits import chain_of
+
     records = open_records(load_folder_config(arguments))
     edits = Edits(records.database)
-    active: set[int] = set()
+    images = {row.manifest for row in records.tags()}
     rows = edits.all()
     if arguments.image:
-        from minid.line.edits import chain_of
-
         image = find_image(records, arguments.image)
         manifest, recipe = str(image["manifest"]), str(image["recipe"])
-        active = {step.row.id for step in chain_of(edits, manifest).steps}
-        rows = edits.of_recipe(recipe) if recipe else _of_image(edits, manifest)
+        images = {manifest}
+        rows = edits.of_recipe(recipe) if recipe else of_image(rows, manifest)
+    active = {step.row.id for manifest in images for step in chain_of(edits, manifest).steps}
     rows = rows[::-1]
     if arguments.json:
         print_json([edit_json(row) | {"in_effect": row.id in active} for row in rows])
@@ -42,12 +45,14 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _of_image(edits: Edits, manifest: str) -> list[EditRow]:
-    """The edits that led to an image which no recipe made, oldest first."""
+def of_image(rows: Sequence[EditRow], manifest: str) -> list[EditRow]:
+    """The edits, oldest first as in `rows`, that led to an image which no recipe made."""
     found: list[EditRow] = []
-    while (row := edits.made(manifest)) is not None and row not in found:
-        found.append(row)
-        manifest = row.from_manifest
+    images = {manifest}
+    for row in reversed(rows):
+        if row.to_manifest in images:
+            found.append(row)
+            images.add(row.from_manifest)
     return found[::-1]
 
 

@@ -49,13 +49,15 @@ class Wish:
 @dataclass(frozen=True, slots=True)
 class Edited:
     """What an edit gave: the records of the image before and after, and what moved. `fields` are
-    those of the configuration that differ. `moved` is None where nothing was to be done."""
+    those of the configuration that differ, `added` further tags that a preview would give. `moved`
+    is None where nothing was to be done."""
 
     before: Detail
     after: Detail
     fields: tuple[Mapping[str, object], ...]
     names: tuple[str, ...]
     moved: Moved | None
+    added: tuple[str, ...] = ()
 
 
 def names_of(shop: Workshop, manifest: str) -> tuple[str, ...]:
@@ -79,7 +81,7 @@ def preview_edit(shop: Workshop, detail: Detail, wish: Wish) -> Edited:
     refuse_held(shop, (*names, *extra) if shop.config.publish.docker == "on" else extra)
     after = apply_changes(shop, detail, [(wish.change, wish.layered)])
     fields = config_fields(shop, detail, after)
-    return Edited(detail, after, tuple(fields), (*names, *extra), None)
+    return Edited(detail, after, tuple(fields), (*names, *extra), None, extra)
 
 
 def set_image(shop: Workshop, detail: Detail, wish: Wish, who: str) -> Edited:

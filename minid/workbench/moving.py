@@ -10,6 +10,7 @@ from minid.formats.image_record import parse_image
 from minid.host.docker_engine import engine_answers, inspect_image, is_foreign, remove_image
 from minid.host.files import exclusive_folder
 from minid.line.workshop import Workshop
+from minid.model import Published
 from minid.steps.publish import (
     DOCKER,
     EXPORT,
@@ -85,16 +86,26 @@ def move_tags(
     if targets:
         gone += [f"{DOCKER} {name}" for name in removed if _untag_docker(shop, name, number)]
         gone += [f"{EXPORT} {name}" for name in removed if _remove_export(shop, name, number)]
-        served = publish_targets(
-            Publication(0, image, detail, row.time, number),
+        served = _serve(shop, Publication(0, image, detail, row.time, number))
+        moved += served.moved
+        notes = served.notes
+    return Moved(number, tuple(moved), notes, tuple(gone))
+
+
+def _serve(shop: Workshop, what: Publication) -> Published:
+    """Have the other targets follow; who refuses is told together with what the store has."""
+    try:
+        return publish_targets(
+            what,
             publishing=shop.config.publish,
             blobs=shop.blobs,
             records=shop.records,
             machine=shop.machine,
         )
-        moved += served.moved
-        notes = served.notes
-    return Moved(number, tuple(moved), notes, tuple(gone))
+    except PublishError as error:
+        done = f"edit {what.edit} is in the store; `minid build` publishes it where it is not yet"
+        hint = f"{error.hint}; {done}" if error.hint else done
+        raise PublishError(error.message, hint=hint) from error
 
 
 def refuse_held(shop: Workshop, names: Iterable[str]) -> None:

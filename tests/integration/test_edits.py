@@ -64,6 +64,7 @@ def test_an_edit_moves_every_tag_and_adds_no_layer(line: Line) -> None:
     listed = subprocess.run(["tar", "-tzf", archive], capture_output=True, text=True, check=True)
     assert found["config"].removeprefix("sha256:") in listed.stdout
     (row,) = [row for row in line.query("edits", TAG) if row["in_effect"]]
+    assert row in line.query("edits")
     assert (row["kind"], row["message"], row["from"]) == ("set", "to try", tags[TAG])
     assert {item["field"] for item in row["fields"]} == {"Cmd", "comment"}
 
@@ -222,6 +223,13 @@ def test_what_cannot_be_is_refused(
     assert (done.status, said in done.err) == (status, True), done.err
     assert line.tags() == before
     assert len(line.query("edits")) == rows
+
+
+def test_a_dry_run_tells_a_further_name(line: Line) -> None:
+    before = line.tags()
+    done = line.run("set", TAG, "--tag", f"{NAME}:blue", "--dry-run")
+    assert f"tagged   store {NAME}:blue" in done.out
+    assert line.tags() == before
 
 
 def test_a_pattern_asks_first(line: Line) -> None:
