@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from minid.cli.folder import add_json_option, add_message_option, load_folder_config
@@ -40,7 +41,7 @@ def execute(arguments: argparse.Namespace) -> int:
     tag = _name(arguments.name, source)
     run, comment = _run_config(arguments)
     from minid.line.workshop import open_guest
-    from minid.workbench.loading import Arrival, load_root
+    from minid.workbench.loading import Arrival, load_root, naming
     from minid.workbench.people import acting_user
 
     with open_guest(config, {}) as shop:
@@ -54,10 +55,10 @@ def execute(arguments: argparse.Namespace) -> int:
 
             shop.jobs_folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=shop.jobs_folder) as file:
-                write_folder(source, file.write)
-                loaded = load_root(shop, file, arrival, run, comment)
+                absent = write_folder(source, file.write)
+                loaded = replace(load_root(shop, file, arrival, run, comment), left_out=absent)
         else:
-            with opened(arguments.source, shop) as stream:
+            with opened(arguments.source, shop) as stream, naming(origin):
                 loaded = load_root(shop, stream, arrival, run, comment)
     if arguments.json:
         print_json(loaded_json(loaded))

@@ -120,4 +120,4 @@ def print_loaded(item: Loaded) -> None:
     for name in item.names:
         print(f"  tagged   {printable(name)}")
     if item.left_out:
-        print(f"  note     {item.left_out} devices and FIFOs are in its layers alone")
+        print(f"  note     {item.left_out} devices, sockets or FIFOs are not among its files")

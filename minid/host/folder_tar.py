@@ -17,17 +17,22 @@ _CAPABILITY = "security.capability"
 _UNKNOWN = Digest("0" * 64)
 
 
-def write_folder(folder: Path, write: Callable[[bytes], object]) -> None:
+def write_folder(folder: Path, write: Callable[[bytes], object]) -> int:
     """Write all below `folder` as a tar, sorted by name, links as they are and never followed.
 
     Owners are numbers; of an ordinary user's own files they are root's, whom such a root file
-    system is meant for. HostError for a device, socket or FIFO, for a name that is no UTF-8, and
-    for what changes or cannot be read meanwhile.
+    system is meant for. Devices, sockets and FIFOs, as bootstrapped roots have them below /dev, are
+    left out: returns how many. HostError for a name that is no UTF-8, and for what changes or
+    cannot be read meanwhile.
     """
     writer = TarWriter(write)
     names: dict[tuple[int, int], str] = {}
+    left_out = 0
     for image_path, path in _walk(folder, ""):
         facts = path.lstat()
+        if not any(kind(facts.st_mode) for kind in (stat.S_ISDIR, stat.S_ISLNK, stat.S_ISREG)):
+            left_out += 1
+            continue
         entry = _entry(image_path, path, facts)
         key = (facts.st_dev, facts.st_ino)
         if stat.S_ISREG(facts.st_mode) and facts.st_nlink > 1 and key in names:
@@ -36,6 +41,7 @@ def write_folder(folder: Path, write: Callable[[bytes], object]) -> None:
         names[key] = image_path
         writer.add(entry, _read(path) if entry.kind == "file" else ())
     writer.close()
+    return left_out
 
 
 def _replaced(entry: Entry, target: str) -> Entry:
@@ -70,11 +76,9 @@ def _entry(image_path: str, path: Path, facts: os.stat_result) -> Entry:
         return Entry(image_path, "directory", mode, mtime, uid, gid)
     if stat.S_ISLNK(facts.st_mode):
         return Entry(image_path, "symlink", 0o777, mtime, uid, gid, target=str(path.readlink()))
-    if stat.S_ISREG(facts.st_mode):
-        content = Content(_UNKNOWN, facts.st_size)
-        xattrs = _capability(path)
-        return Entry(image_path, "file", mode, mtime, uid, gid, content=content, xattrs=xattrs)
-    raise HostError(f"{path}: expected a file, folder or link, got something else")
+    content = Content(_UNKNOWN, facts.st_size)
+    xattrs = _capability(path)
+    return Entry(image_path, "file", mode, mtime, uid, gid, content=content, xattrs=xattrs)
 
 
 def _capability(path: Path) -> tuple[tuple[str, bytes], ...]:

@@ -159,6 +159,7 @@ def _use_known(shop: Workshop, item: Taken) -> Taken:
 
 def _refuse_taken(shop: Workshop, taken: Sequence[Taken], arrival: Arrival) -> None:
     named: dict[str, str] = {}
+    another = "a NAME:TAG" if arrival.kind == "import" else "--tag NAME:TAG"
     for item in taken:
         manifest = str(item.detail["manifest"])
         for name in item.names:
@@ -168,5 +169,5 @@ def _refuse_taken(shop: Workshop, taken: Sequence[Taken], arrival: Arrival) -> N
             if holder and holder != manifest and not arrival.replace:
                 raise UsageError(
                     f"{name}: expected a tag that is free, got one of image {holder[7:19]}",
-                    hint="--replace moves it, --tag gives another name",
+                    hint=f"--replace moves it, {another} gives another name",
                 )

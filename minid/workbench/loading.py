@@ -39,7 +39,15 @@ from minid.workbench.spool import (
     plain_bytes,
 )
 
-__all__ = ["Arrival", "Loaded", "LoadedArchive", "load_archive", "load_layout", "load_root"]
+__all__ = [
+    "Arrival",
+    "Loaded",
+    "LoadedArchive",
+    "load_archive",
+    "load_layout",
+    "load_root",
+    "naming",
+]
 
 CONTAINER = "-container"
 VERSION_LABEL = "org.opencontainers.image.version"
@@ -62,7 +70,7 @@ def load_archive(shop: Workshop, file: BinaryIO, arrival: Arrival) -> LoadedArch
     `file` can be sought. UnpackError for what is damaged, UsageError for an image without a name
     or for a tag that another image has; the store is then as before.
     """
-    with _naming(arrival.origin):
+    with naming(arrival.origin):
         if not is_image_archive(lambda: open_tar(file)):
             return LoadedArchive("root file system", (load_root(shop, file, arrival),))
         with temporary_folder(shop.jobs_folder, "load-") as folder:
@@ -73,12 +81,12 @@ def load_archive(shop: Workshop, file: BinaryIO, arrival: Arrival) -> LoadedArch
 
 def load_layout(shop: Workshop, folder: Path, arrival: Arrival) -> LoadedArchive:
     """Take the images of an OCI layout in a folder in, as `load_archive` does."""
-    with _naming(arrival.origin):
+    with naming(arrival.origin):
         return _load(shop, LayoutFolder(folder), arrival)
 
 
 @contextmanager
-def _naming(origin: str) -> Iterator[None]:
+def naming(origin: str) -> Iterator[None]:
     """What is wrong with an archive is told with the archive's name."""
     try:
         yield
