@@ -51,7 +51,7 @@ def execute(arguments: argparse.Namespace) -> int:
     ):
         who = acting_user(os.environ)
         # A pull moves the tag that it pulled before, as people know it.
-        mine = all(_was_pulled(shop.records, shop.records.tagged(tag)) for tag in tags)
+        mine = all(_was_pulled(shop.records, tag) for tag in tags)
         replace = arguments.replace or mine
         arrival = Arrival("pull", who, str(name), arguments.message, tags, replace)
         loaded = pull_image(shop, place, arrival, progress)
@@ -62,9 +62,11 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _was_pulled(records: Records, manifest: str) -> bool:
-    row = Edits(records.database).made(manifest) if manifest else None
-    return row is not None and row.kind == "pull"
+def _was_pulled(records: Records, tag: str) -> bool:
+    """Whether a tag is at an image that a pull gave it, be it after an edit and its undo."""
+    manifest = records.tagged(tag)
+    rows = Edits(records.database).pulls(manifest) if manifest else []
+    return any(tag in (row.detail.get("names") or ()) for row in rows)  # type: ignore[operator]
 
 
 def _own_name(name: RegistryName) -> tuple[str, ...]:

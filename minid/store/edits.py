@@ -103,6 +103,10 @@ class Edits:
         )
         return rows[0] if rows else None
 
+    def pulls(self, manifest: str) -> list[EditRow]:
+        """The pulls of the image of this manifest digest, oldest first."""
+        return self._select("WHERE to_manifest = ? AND kind = 'pull' ORDER BY id", (manifest,))
+
     def undone(self, manifest: str) -> EditRow | None:
         """The last edit of kind `undo` that was done to the image of this manifest digest."""
         rows = self._select(

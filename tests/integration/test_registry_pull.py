@@ -146,3 +146,21 @@ def test_a_tag_of_another_image_is_left_alone(built: Line, registry: RunningRegi
     assert built.tags()[TAG] == edited
     assert built.run("pull", own, "--tag", TAG, "--replace").status == 0
     assert built.tags()[TAG] != edited
+
+
+def test_what_was_pulled_moves_after_an_undo_and_not_what_was_edited(
+    built: Line, registry: RunningRegistry
+) -> None:
+    own = f"{registry.host}/moving:1"
+    assert built.run("push", TAG, own).status == 0
+    assert built.run("pull", own).status == 0
+    assert built.run("set", own, "--label", "moved=1").status == 0
+    assert built.run("push", own, own).status == 0
+    newer = built.tags()[own]
+    assert built.run("set", own, "--label", "moved=2").status == 0
+    done = built.run("pull", own)
+    assert (done.status, "--replace" in done.err) == (2, True), done.err
+    for _ in range(2):
+        assert built.run("undo", own).status == 0
+    assert built.run("pull", own).status == 0
+    assert built.tags()[own] == newer
