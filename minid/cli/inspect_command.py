@@ -66,6 +66,8 @@ def _facts(image: StoredImage) -> dict[str, object]:
 
 def _look_up(facts: dict[str, object], path: str) -> object:
     """A field of what is printed, else of the configuration: `config.Cmd` as Docker has it."""
+    if not path:
+        raise UsageError("--field: expected a path such as config.Cmd, got nothing")
     try:
         return look_up(facts, path)
     except NoFieldError as error:
@@ -76,6 +78,10 @@ def _look_up(facts: dict[str, object], path: str) -> object:
     except NoFieldError as error:
         if error.reached:
             missing = error
-    known = ", ".join(missing.known[:_SHOWN]) or "nothing"
+    if not missing.known:
+        raise UsageError(
+            f"--field: expected no more after {missing.reached}, which has no fields, got {path!r}"
+        )
+    known = ", ".join(missing.known[:_SHOWN])
     place = f" at {missing.reached}" if missing.reached else ""
     raise UsageError(f"--field: expected one of {known}{place}, got {path!r}")

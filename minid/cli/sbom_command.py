@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from minid.cli.store_reader import add_image_argument, open_image
+from minid.cli.words import printable
 from minid.errors import HostError
 
 _FORMATS = ("spdx", "cyclonedx")
@@ -40,13 +41,25 @@ def execute(arguments: argparse.Namespace) -> int:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return 0
-    from minid.host.files import write_file
-
     try:
-        write_file(Path(arguments.output), data)
+        _write(Path(arguments.output), data)
     except OSError as error:
         raise HostError(
             f"{arguments.output}: expected to write the document, got {error.strerror}"
         ) from error
-    print(f"{arguments.output}: {len(bom.items)} components, {len(bom.files)} files")
+    told = printable(f"{arguments.output}: {len(bom.items)} components, {len(bom.files)} files")
+    print(told, file=sys.stderr)  # standard output may be the file
     return 0
+
+
+def _write(path: Path, data: bytes) -> None:
+    """A file takes its name whole; a device or pipe stays what it is, and gets the bytes."""
+    from minid.host.files import write_file
+
+    if path.is_file() and not path.is_relative_to("/dev"):
+        write_file(path.resolve(), data, mode=path.stat().st_mode & 0o777)
+    elif path.exists() and not path.is_dir():
+        with path.open("wb") as file:
+            file.write(data)
+    else:
+        write_file(path, data)

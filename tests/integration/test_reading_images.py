@@ -107,6 +107,9 @@ def test_inspect_prints_a_field(built: Line) -> None:
     wrong = built.run("inspect", NAME, "--field", "config.Nope")
     assert wrong.status == 2
     assert "Cmd, Env" in wrong.err
+    for path, said in (("", "got nothing"), ("recipe.x", "after recipe, which has no fields")):
+        wrong = built.run("inspect", NAME, "--field", path)
+        assert wrong.status == 2 and said in wrong.err
 
 
 def test_diff_of_versions_and_edits(built: Line) -> None:
@@ -145,6 +148,10 @@ def test_the_bill_of_materials_is_valid_and_names_all(built: Line, form: str) ->
     written = built.folder / f"{form}.json"
     assert built.run("sbom", NAME, "--format", form, "-o", str(written)).status == 0
     assert written.read_text() == said
+    # A device stays one, and standard output has the document alone.
+    device = Path("/dev/stdout").readlink()
+    assert built.run("sbom", NAME, "--format", form, "-o", "/dev/stdout").out == said
+    assert Path("/dev/stdout").readlink() == device
 
 
 def test_an_image_that_came_from_elsewhere(built: Line, tmp_path: Path) -> None:
