@@ -134,7 +134,8 @@ class _Wanted:
         try:
             image = find_image(self.records, given.name)
         except UsageError as error:
-            runs = self.records.runs(given.name, limit=1)
+            known = given.name.isprintable()  # bytes that are no UTF-8 are nobody's name
+            runs = self.records.runs(given.name, limit=1) if known else []
             if not runs:
                 raise
             hint = f"`minid shell --run {runs[0].id}` opens what its last run had reached"

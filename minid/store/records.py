@@ -200,6 +200,8 @@ class Records:
 
     def run(self, run: int) -> RunRow | None:
         """The run of that id."""
+        if not 0 < run < 1 << 63:  # what SQLite can hold
+            return None
         rows = self._query(f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ?", (run,))  # noqa: S608
         return run_row(rows[0]) if rows else None
 

@@ -84,7 +84,7 @@ def find_bench(state: Path, name: str) -> Bench | None:
 
 
 def _place(state: Path, name: str) -> Path:
-    return benches_folder(state) / quote(name, safe=":@+,=")
+    return benches_folder(state) / quote(os.fsencode(name), safe=":@+,=")
 
 
 def _load(place: Path) -> Bench | None:
@@ -300,6 +300,8 @@ def restore(container: BenchContainer, tree: Tree, paths: list[str]) -> tuple[Ch
 
 
 def _find_path(path: str, root: Rootfs, changed: set[str]) -> str:
+    if not path:  # a script's variable that is not set is no wish to lose everything
+        raise UsageError("--restore: expected a path, got nothing", hint="`/` is everything")
     plain = os.path.normpath("/" + path).strip("/")
     for image_path in (plain, root.resolve(plain, follow_last=False)):
         below = f"{image_path}/"

@@ -286,6 +286,8 @@ def test_bad_wishes(plain: Shell) -> None:
         (("nosuch",), "expected an image"),
         (("box", "--restore", "/x"), "expected a workbench"),
         (("--run", "999"), "expected the number of a run"),
+        (("--run", "9" * 30), "expected the number of a run"),
+        ((os.fsdecode(b"\xff"),), "expected an image"),
         ((), "expected NAME or --run"),
     ):
         done = plain.line.run("shell", *words)
@@ -293,6 +295,11 @@ def test_bad_wishes(plain: Shell) -> None:
     plain.run("true")
     done = plain.line.run("shell", "box", "--restore", "/etc/motd", "/nothing/there")
     assert done.status == 2 and "expected a path of the root" in done.err
+    plain.run("touch", "/tmp/mine")
+    done = plain.line.run("shell", "box", "--restore", "")  # nobody's wish to lose all
+    assert done.status == 2 and "expected a path, got nothing" in done.err
+    assert plain.run("ls", "/tmp/mine") == "/tmp/mine\n"
+    plain.restore("/")
 
 
 def test_a_terminal(plain: Shell) -> None:
