@@ -62,6 +62,7 @@ WATCHED_CALLS = (
     "faccessat2",
     "statx",
 )
+_MAX_ID = 2**31 - 1
 _ARCHITECTURES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
 
 
@@ -84,7 +85,7 @@ def resolve_user(user: str, passwd: str, group: str) -> Json:
     """An image's User (`name`, `uid`, either with `:group` or `:gid`) as ids, from its own files.
 
     Returns uid, gid, additional gids and home. As in Docker, an unknown number is taken as it is
-    and gets group 0; an unknown name is an ImageError.
+    and gets group 0; an unknown name, or a number that is no id, is an ImageError.
     """
     who, _, explicit_group = user.partition(":")
     lines = [fields for line in passwd.splitlines() if len(fields := line.split(":")) >= 6]
@@ -92,10 +93,10 @@ def resolve_user(user: str, passwd: str, group: str) -> Json:
     found = next((f for f in lines if f[0] == key), None) or next(
         (f for f in lines if f[2] == key), None
     )
-    if found is None and not key.isdigit():
+    if found is None and not _is_number(key):
         raise ImageError(f"image.user: expected a name of the image's passwd, got {who!r}")
-    uid = int(found[2]) if found else int(key)
-    gid = int(found[3]) if found else 0
+    uid = _parse_id(found[2] if found else key)
+    gid = _parse_id(found[3]) if found else 0
     extra: list[int] = []
     if explicit_group:
         gid = _resolve_group(explicit_group, group)
@@ -201,12 +202,23 @@ def _resolve_group(name: str, group: str) -> int:
     for line in group.splitlines():
         fields = line.split(":")
         if len(fields) >= 3 and name in (fields[0], fields[2]):
-            return int(fields[2])
-    if not name.isdigit():
+            return _parse_id(fields[2])
+    if not _is_number(name):
         raise ImageError(f"image.user: expected a group of the image's group file, got {name!r}")
-    return int(name)
+    return _parse_id(name)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _parse_id(text: str) -> int:
+    """A uid or gid: as in Docker, 31 bits."""
+    if not _is_number(text) or len(text) > len(str(_MAX_ID)) or int(text) > _MAX_ID:
+        raise ImageError(f"image.user: expected an id from 0 to {_MAX_ID}, got {text!r}")
+    return int(text)
 
 
 def _memberships(name: str, group: str) -> list[int]:
     lines = (line.split(":") for line in group.splitlines())
-    return [int(f[2]) for f in lines if len(f) >= 4 and name in f[3].split(",")]
+    return [_parse_id(f[2]) for f in lines if len(f) >= 4 and name in f[3].split(",")]

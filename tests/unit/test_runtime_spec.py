@@ -33,10 +33,18 @@ def test_resolve_user(user: str, uid: int, gid: int, extra: list[int], home: str
     assert found == {"uid": uid, "gid": gid, "extra": extra, "home": home}
 
 
-@pytest.mark.parametrize("user", ["nobody", "web:nobody", "-1", "odd:x y"])
+@pytest.mark.parametrize(
+    "user", ["nobody", "web:nobody", "-1", "odd:x y", "²", "2147483648", "web:9" + "9" * 5000]
+)
 def test_unknown_names_are_refused(user: str) -> None:
     with pytest.raises(ImageError, match=r"image\.user"):
         spec.resolve_user(user, PASSWD, GROUP)
+
+
+@pytest.mark.parametrize("line", ["web:x:one:1::/:", "web:x:1:one::/:", "web:x:1:-1::/:"])
+def test_passwd_that_is_none(line: str) -> None:
+    with pytest.raises(ImageError, match="expected an id"):
+        spec.resolve_user("web", line, "")
 
 
 def test_image_without_passwd_runs_as_root() -> None:
