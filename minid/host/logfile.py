@@ -71,13 +71,18 @@ def _break_up(line: bytes) -> list[bytes]:
 
 
 def printable(line: str) -> str:
-    """`line` with control characters and bidirectional marks escaped: logs are hostile."""
+    """`line` with control characters and bidirectional marks escaped: logs are hostile. Bytes that
+    are no UTF-8 (os.fsdecode's) are shown as such."""
     if line.isprintable():
         return line
     return "".join(
-        character if character.isprintable() or character == "\t" else f"\\x{ord(character):02x}"
+        character if character.isprintable() or character == "\t" else _escape(ord(character))
         for character in line
     )
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code:02x}"
 
 
 def iterate_lines(path: Path) -> Iterator[str]:

@@ -95,6 +95,7 @@ def test_lines_of_two_writers_are_not_mixed(tmp_path: Path) -> None:
         ("user\u202etxt.exe", "user\\x202etxt.exe"),
         ("\u2066a\u2069\u200f", "\\x2066a\\x2069\\x200f"),
         ("\u2028\x00", "\\x2028\\x00"),
+        ("/a\udcff", "/a\\xff"),  # a name that is no UTF-8
     ],
 )
 def test_what_could_fool_a_terminal_is_escaped(line: str, shown: str) -> None:
