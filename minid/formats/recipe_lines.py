@@ -163,8 +163,14 @@ def _add_links(table: Any, links: Pairs) -> None:  # noqa: ANN401
         words = (f"{tomlkit.item(a).as_string()} = {tomlkit.item(b).as_string()}" for a, b in links)
         table["links"] = tomlkit.value("{ " + ", ".join(words) + " }")
         return
+    found = table["links"]
+    text = found.as_string()
+    fresh = {path: target for path, target in links if path not in found}
     for path, target in links:
-        table["links"][path] = target
+        found[path] = target
+    if isinstance(found, tomlkit.items.InlineTable) and text.endswith(" }") and fresh:
+        # What is appended takes the place of the blank before the brace.
+        table["links"] = tomlkit.value(found.as_string().removesuffix("}").rstrip() + " }")
 
 
 def _add_words(table: Any, name: str, words: Iterable[str]) -> None:  # noqa: ANN401

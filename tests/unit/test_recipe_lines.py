@@ -63,6 +63,21 @@ def test_a_recipe_keeps_every_line_that_is_not_about_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('{ "/a" = "b" } # c', '{ "/a" = "b", "/usr/sbin/x" = "/usr/bin/x" } # c'),
+        ('{"/a" = "b"}', '{"/a" = "b","/usr/sbin/x" = "/usr/bin/x"}'),
+        ('{ "/usr/sbin/x" = "b" }', '{ "/usr/sbin/x" = "/usr/bin/x" }'),
+    ],
+)
+def test_links_keep_their_blanks(before: str, after: str) -> None:
+    text = f"[rootfs]\nlinks = {before}\n\n[image]\n"
+    added = add_lines(text, RecipeLines(links=LINES.links))
+    assert added.replace('", "', '","') == text.replace(before, after).replace('", "', '","')
+    assert (" }" in added) == (" }" in before)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         '[rootfs]\nbase="x"\n[[rootfs.users]]\nname = "web" # me\nuid=5\n'
