@@ -10,7 +10,7 @@ from pathlib import Path
 from minid.cli.folder import add_json_option, load_folder_config
 from minid.cli.store_reader import find_image, open_blobs, open_records
 from minid.cli.words import format_size, print_json, printable
-from minid.errors import UsageError
+from minid.errors import HostError, UsageError
 from minid.store.records import Records
 
 _PACKED = (".tar.gz", ".tgz")
@@ -92,9 +92,15 @@ def _to_output(arguments: argparse.Namespace) -> int:
     found = _find(records, arguments.images)
     wanted = [Wanted(records.image(manifest) or {}, names) for manifest, names in found.items()]
     machine = os.uname().machine
-    for chunk in archive_bytes(wanted, open_blobs(config), machine, plain=arguments.plain):
-        sys.stdout.buffer.write(chunk)
-    sys.stdout.buffer.flush()
+    try:
+        for chunk in archive_bytes(wanted, open_blobs(config), machine, plain=arguments.plain):
+            sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError as error:  # whoever reads half an archive has none
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise HostError(
+            "standard output: expected the archive to be read, got a closed pipe"
+        ) from error
     return 0
 
 

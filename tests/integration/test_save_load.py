@@ -179,6 +179,15 @@ def test_several_images_share_their_layers(built: Line, other: Line) -> None:
     )
 
 
+def test_half_an_archive_in_a_pipe_is_none(built: Line) -> None:
+    with built.start("save", TAG, "-o", "-") as child:
+        assert child.stdout is not None
+        child.stdout.close()
+        assert child.stderr is not None
+        said = child.stderr.read()
+    assert (child.returncode, "closed pipe" in said) == (30, True), said
+
+
 def test_a_root_file_system_becomes_an_image(built: Line, other: Line) -> None:
     root = other.folder / "root"
     (root / "bin").mkdir(parents=True)
