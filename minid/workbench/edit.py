@@ -92,7 +92,8 @@ def set_image(shop: Workshop, detail: Detail, wish: Wish, who: str) -> Edited:
     """
     planned = preview_edit(shop, detail, wish)
     manifest, after = str(detail["manifest"]), planned.after
-    before = {name: shop.records.tagged(name) for name in planned.names}
+    before = dict.fromkeys(planned.names, manifest)  # the image that was asked about, not a later
+    before |= {name: shop.records.tagged(name) for name in planned.added}
     if after["manifest"] == manifest and set(before.values()) <= {manifest}:
         return Edited(detail, detail, (), planned.names, None)
     row = EditRow(

@@ -6,7 +6,7 @@ import json
 import subprocess
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +223,20 @@ def test_what_cannot_be_is_refused(
     assert (done.status, said in done.err) == (status, True), done.err
     assert line.tags() == before
     assert len(line.query("edits")) == rows
+
+
+def test_edits_at_once_are_made_one_on_the_other_or_refused(line: Line) -> None:
+    with ExitStack() as stack:
+        children = [
+            stack.enter_context(line.start("set", TAG, "--env", f"AT_ONCE{number}=1"))
+            for number in range(6)
+        ]
+        said = [child.communicate(timeout=120)[1] for child in children]
+    made = {f"AT_ONCE{n}=1" for n, child in enumerate(children) if child.returncode == 0}
+    assert made == {word for word in config_of(line)["config"]["Env"] if "AT_ONCE" in word}
+    refused = [text for text, child in zip(said, children, strict=True) if child.returncode]
+    assert made
+    assert all("another meanwhile" in text or "would name" in text for text in refused), refused
 
 
 def test_a_dry_run_tells_a_further_name(line: Line) -> None:
