@@ -138,6 +138,8 @@ def undo_edit(shop: Workshop, detail: Detail, number: int, who: str, message: st
     if again:
         before |= {name: _free(shop, detail, name) for name in added}
         refuse_held(shop, added)
+    elif not named:
+        raise UsageError(f"undo: expected an image with a tag, got {manifest[:19]} without")
     elif set(named) <= set(added):
         raise UsageError(
             f"undo: expected the image to keep a tag, got {', '.join(added)} alone",

@@ -24,11 +24,17 @@ _MOVES = 1000  # of a tag, looked back upon
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """From which image of a recipe to which earlier one, and the tags that go there."""
+    """From which image of a recipe to which earlier one, and the tags that go there, each with the
+    manifest digest that it had when this was found (or "")."""
 
     now: Detail
     then: Detail
-    names: tuple[str, ...]
+    before: Mapping[str, str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tags that go."""
+        return tuple(self.before)
 
 
 def find_way(records: Records, name: str, version: str = "") -> Way:
@@ -52,11 +58,12 @@ def find_way(records: Records, name: str, version: str = "") -> Way:
     before = "" if version else _image_before(records, start, places)
     then = images[places.index(before)] if before else _choose(images, position, version, name)
     if name in tags:
-        return Way(images[position], then, (name,))
+        return Way(images[position], then, {name: manifest})
     current = [tag for tag, row in tags.items() if row.manifest == manifest]
     floating = [tag for tag in current if not _names_version(tag, str(images[position]["version"]))]
     own = parse_image(then).tags
-    return Way(images[position], then, tuple(dict.fromkeys((*own, *floating))))
+    had = {tag: row.manifest for tag, row in tags.items()}
+    return Way(images[position], then, {tag: had.get(tag, "") for tag in (*own, *floating)})
 
 
 def _start(records: Records, name: str, tags: Mapping[str, TagRow]) -> tuple[str, TagRow]:
@@ -135,11 +142,11 @@ def _names_version(tag: str, version: str) -> bool:
 
 def roll_back(shop: Workshop, way: Way, who: str, message: str = "") -> Moved:
     """Move the tags, everywhere. StoreError, with nothing moved, where a blob of the earlier image
-    is missing or damaged. Its checks passed when it was made, and are not repeated."""
+    is missing or damaged, or a tag has moved since the way was found. Its checks passed when it
+    was made, and are not repeated."""
     verify_whole(shop, way.then)
     now, then = str(way.now["manifest"]), str(way.then["manifest"])
     chain = chain_of(Edits(shop.records.database), then)
-    before = {name: shop.records.tagged(name) for name in way.names}
     row = EditRow(
         kind="rollback",
         recipe=str(way.then["recipe"]),
@@ -151,10 +158,10 @@ def roll_back(shop: Workshop, way: Way, who: str, message: str = "") -> Moved:
         detail={
             "root": chain.root,
             "chain": [step.row.id for step in chain.steps],
-            "names": before,
+            "names": dict(way.before),
         },
     )
-    return move_tags(shop, row, way.then, way.names, expected=before)
+    return move_tags(shop, row, way.then, way.names, expected=way.before)
 
 
 def verify_whole(shop: Workshop, detail: Detail) -> None:

@@ -86,6 +86,16 @@ def test_what_was_undone_is_passed_over(shop: Workshop) -> None:
     assert find_way(shop.records, "web:latest").names == ("web:latest",)
 
 
+def test_a_tag_that_moved_meanwhile_stays(shop: Workshop) -> None:
+    store_image(shop, "web", "1.2", tags=("web:latest",))
+    store_image(shop, "web", "1.3", tags=("web:latest",))
+    way = find_way(shop.records, "web")
+    newer = store_image(shop, "web", "1.4", tags=("web:latest",))
+    with pytest.raises(StoreError, match="got another meanwhile"):
+        roll_back(shop, way, "ann")
+    assert tagged(shop) == {"web:latest": newer}
+
+
 def test_what_was_rolled_back_from_is_passed_over(shop: Workshop) -> None:
     good = store_image(shop, "web", "1.2", tags=("web:latest",))
     bad = store_image(shop, "web", "1.3", tags=("web:latest",))
