@@ -55,6 +55,4 @@ def write_archive(path: Path, chunks: Iterable[bytes]) -> int:
         write_stream(path, chunks)
         return path.stat().st_size
     except OSError as error:
-        raise HostError(
-            f"{path}: expected to write the archive, got {error.strerror}"
-        ) from error
+        raise HostError(f"{path}: expected to write the archive, got {error.strerror}") from error
