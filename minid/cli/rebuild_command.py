@@ -78,6 +78,8 @@ def _rebuild(folder: Folder, name: str, shop: Workshop, reporter: Progress) -> C
         place = Folder(config, folder.recipes, ())
         with reporter:
             outcomes = build(scratch, assess_folder(place, [name], scratch.blobs, scratch.records))
+        if shop.cancel.is_set():
+            raise KeyboardInterrupt
         failed = next((item for item in outcomes.values() if item.error is not None), None)
         if failed is not None and failed.error is not None:
             raise BuildError(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minid.errors import HostError, UsageError
+
+if TYPE_CHECKING:
+    import docker
 
 TIMEOUT_S = 600
 _PIECE = 1 << 20
@@ -19,14 +22,10 @@ def container_files(name: str) -> Iterator[tuple[str, Iterator[bytes]]]:
     UsageError where there is no such container, HostError where no engine answers. The container
     may run meanwhile; what it writes then is seen or not.
     """
-    import docker
     from docker.errors import DockerException, NotFound
     from requests.exceptions import RequestException
 
-    try:
-        client = docker.from_env(timeout=TIMEOUT_S)
-    except DockerException as error:
-        raise HostError(f"docker: expected an engine, got {error}") from error
+    client = _connect()
     try:
         container = client.containers.get(name)
         image = str(container.attrs["Config"]["Image"])
@@ -44,20 +43,31 @@ def container_config(name: str) -> dict[str, Any]:
 
     UsageError where there is no such container, HostError where no engine answers.
     """
-    import docker
     from docker.errors import DockerException, NotFound
     from requests.exceptions import RequestException
 
+    client = _connect()
     try:
-        client = docker.from_env(timeout=TIMEOUT_S)
-        try:
-            return dict(client.containers.get(name).attrs["Config"])
-        finally:
-            client.close()
+        return dict(client.containers.get(name).attrs["Config"])
     except NotFound:
         raise _no_container(name) from None
     except (DockerException, RequestException) as error:
         raise HostError(f"docker: container {name!r}: {error}") from error
+    finally:
+        client.close()
+
+
+def _connect() -> docker.DockerClient:
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        return docker.from_env(timeout=TIMEOUT_S)
+    except DockerException as error:
+        raise HostError(
+            f"docker: expected an engine that answers, got none: {error}",
+            hint="`docker info` says whether one runs; DOCKER_HOST names another",
+        ) from error
 
 
 def _no_container(name: str) -> UsageError:

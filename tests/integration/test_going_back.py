@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -107,6 +108,19 @@ def test_the_same_inputs_give_the_same_image(line: Line) -> None:
     assert done["equal"]
     assert done["difference"] is None
     assert (line.tags(), blobs(line)) == before
+    assert list((line.state / "jobs").iterdir()) == []
+
+
+def test_an_interruption_is_told_as_that(line: Line) -> None:
+    files = GROUND_FILES | {"Makefile": GROUND_FILES["Makefile"] + "\tsleep 2\n"}
+    line.add_recipe("ground", files, GROUND_TABLES, version="1.0.1")
+    line.build()
+    with line.start("rebuild", "--check", "ground") as child:
+        assert child.stderr is not None
+        assert any("compile ..." in text for text in iter(child.stderr.readline, ""))
+        child.send_signal(signal.SIGINT)
+        assert child.communicate(timeout=60)[0] == ""
+    assert child.returncode == 130
     assert list((line.state / "jobs").iterdir()) == []
 
 
