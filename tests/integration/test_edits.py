@@ -120,6 +120,11 @@ def test_a_rebuild_makes_kept_edits_again_and_names_the_others(line: Line) -> No
     rows = [row for row in line.query("edits", TAG) if row["in_effect"]]
     assert [(row["kind"], row["message"], row["kept"]) for row in rows] == [("set", "ours", True)]
     assert "team" not in config_of_plain(line, rows[0]["from"])["config"]["Labels"]
+    # Nothing is left to be done, and nothing is done.
+    assert line.query("explain", NAME)["current"]
+    known = line.query("edits")
+    assert line.build(NAME)[NAME]["status"] == "unchanged"
+    assert line.query("edits") == known
     # And once more, on an image that was made with it.
     line.edit(NAME, "hello again", "welcome")
     line.build(NAME)
