@@ -81,6 +81,8 @@ def preview_edit(shop: Workshop, detail: Detail, wish: Wish) -> Edited:
     refuse_held(shop, (*names, *extra) if shop.config.publish.docker == "on" else extra)
     after = apply_changes(shop, detail, [(wish.change, wish.layered)])
     fields = config_fields(shop, detail, after)
+    if not (fields or wish.layered or wish.change.comment):
+        after = detail  # it says so already, at most with other words in its history
     return Edited(detail, after, tuple(fields), (*names, *extra), None, extra)
 
 

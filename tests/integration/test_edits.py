@@ -230,6 +230,12 @@ def test_what_cannot_be_is_refused(
     assert len(line.query("edits")) == rows
 
 
+def test_what_an_image_says_already_is_no_edit(line: Line) -> None:
+    facts(line, "--label", "a=b", "--layer")
+    found = facts(line, "--label", "a=b")
+    assert (found["edit"], found["from"]) == (None, found["to"])
+
+
 def test_edits_at_once_are_made_one_on_the_other_or_refused(line: Line) -> None:
     with ExitStack() as stack:
         children = [
