@@ -164,13 +164,15 @@ def _add_links(table: Any, links: Pairs) -> None:  # noqa: ANN401
         table["links"] = tomlkit.value("{ " + ", ".join(words) + " }")
         return
     found = table["links"]
-    text = found.as_string()
-    fresh = {path: target for path, target in links if path not in found}
+    if isinstance(found, tomlkit.items.InlineTable) and found.as_string().startswith("{ "):
+        # Written anew: what is appended would take the place of the blank before the brace.
+        both = {str(path): item.as_string() for path, item in found.items()}
+        both |= {path: tomlkit.item(target).as_string() for path, target in links}
+        words = (f"{tomlkit.item(path).as_string()} = {text}" for path, text in both.items())
+        table["links"] = tomlkit.value("{ " + ", ".join(words) + " }")
+        return
     for path, target in links:
         found[path] = target
-    if isinstance(found, tomlkit.items.InlineTable) and text.endswith(" }") and fresh:
-        # What is appended takes the place of the blank before the brace.
-        table["links"] = tomlkit.value(found.as_string().removesuffix("}").rstrip() + " }")
 
 
 def _add_words(table: Any, name: str, words: Iterable[str]) -> None:  # noqa: ANN401

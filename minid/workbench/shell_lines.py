@@ -93,7 +93,9 @@ def write_lines(draft: Draft, plain: Collection[str], folders: Collection[str] =
     """The lines for the changes. At the paths of `plain` a file is said as a whole, since another
     way was tried in vain; `folders` shall stay though nothing lies in them any more."""
     written = Written(draft.text)
-    done = _write_accounts(draft, written, plain)
+    backups = {path for path in _BACKUPS if (c := draft.change(path)) and c.letter == "A"}
+    written.left_out = dict.fromkeys(sorted(backups), "a backup")
+    done = backups | _write_accounts(draft, written, plain)
     _remove(draft, written)
     owners = _Owners(draft)
     for path in sorted(folders):
@@ -132,12 +134,9 @@ def _write_accounts(draft: Draft, written: Written, plain: Collection[str]) -> s
     if found is None or not (found[0] or found[1]):
         return set()
     written.add(users=found[0], groups=found[1])
-    backups = {path for path in _BACKUPS if (c := draft.change(path)) and c.letter == "A"}
-    notes = dict.fromkeys(sorted(backups), "a backup")
     if SHADOW in touched:
-        notes[SHADOW] = "the day of the last change"
-    written.left_out = notes
-    return {*touched, *backups}
+        written.left_out = {**written.left_out, SHADOW: "the day of the last change"}
+    return set(touched)
 
 
 def _remove(draft: Draft, written: Written) -> None:

@@ -177,6 +177,15 @@ def test_users_and_their_dates(case: Case) -> None:
     assert set(kept.left_out) == {"etc/passwd-", "etc/shadow"}
 
 
+def test_backups_are_left_out_whatever_came_of_the_users(case: Case) -> None:
+    lines = case.data["etc/passwd"].splitlines(keepends=True)
+    case.put("etc/passwd", data=b"".join(lines[:-1]))  # deluser, of whom no line is made
+    case.put("etc/passwd-", data=case.data["etc/passwd"])
+    kept = case.keep()
+    assert set(kept.left_out) == {"etc/passwd-"}
+    assert "passwd-" not in kept.after
+
+
 def test_a_user_without_a_group_is_an_edit(case: Case) -> None:
     case.put("etc/passwd", data=case.data["etc/passwd"] + b"bob:x:7:0::/:/bin/sh\n")
     text = case.keep().after
