@@ -50,6 +50,8 @@ def print_edited(edited: Edited, *, would: bool = False) -> None:
             print(f"  tagged   {printable(line)}")
         for line in edited.moved.removed:
             print(f"  untagged {printable(line)}")
+        if before == after and not edited.moved.moved and not edited.moved.removed:
+            print("  the image stays as it is: other edits say the same")
         for note in edited.moved.notes:
             print(f"  note     {printable(note)}")
 

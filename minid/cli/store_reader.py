@@ -12,6 +12,8 @@ from minid.formats.digest import Digest
 from minid.store.blobs import Blobs
 from minid.store.records import Records
 
+_SHOWN = 10  # tags, of thousands
+
 
 def open_records(config: Config) -> Records:
     """The records, read-only; UsageError where nothing was built yet."""
@@ -41,7 +43,8 @@ def find_image(records: Records, name: str) -> dict[str, object]:
         ]
         wanted = matches[0] if matches else None
     if wanted is None:
-        known = f"one of {', '.join(tags)}" if tags else "and there is none yet"
+        shown = list(tags)[:_SHOWN] + ([f"{len(tags) - _SHOWN} more"] if len(tags) > _SHOWN else [])
+        known = f"one of {', '.join(shown)}" if tags else "and there is none yet"
         raise UsageError(
             f"expected an image, {known}, got {name!r}", hint="`minid build` makes images"
         )
