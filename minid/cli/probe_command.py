@@ -228,7 +228,7 @@ def _need_recipe(arguments: argparse.Namespace, folder: Folder) -> Recipe:
             name = run.recipe if run else str(find_image(records, name)["recipe"])
         finally:
             records.close()
-    if name not in folder.recipes:
+    if not name:
         raise UsageError(
             f"{arguments.name}: expected an image of a recipe, got one that came from elsewhere",
             hint="without --apply the lines are printed; `minid new` makes a recipe",

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 
 from minid.cli.build_again import build_again
-from minid.cli.folder import load_folder
+from minid.cli.folder import load_folder, need_recipes
 from minid.cli.store_reader import find_image, open_records
 from minid.cli.words import print_json, printable
 from minid.errors import UsageError
@@ -16,7 +16,6 @@ from minid.formats.changes import Change
 from minid.formats.digest import Digest
 from minid.formats.tree import parse_tree
 from minid.recipe import Recipe
-from minid.recipe_graph import unknown_recipe
 from minid.store.blobs import Blobs
 from minid.store.contents import read_content
 from minid.store.records import Records
@@ -75,8 +74,7 @@ def _need_recipe(arguments: argparse.Namespace, bench: Bench) -> Recipe:
             hint="--status lists the changes; write a recipe with `minid new`",
         )
     folder = load_folder(arguments)
-    if name not in folder.recipes:
-        raise unknown_recipe(name, folder.recipes)
+    need_recipes(folder, [name])
     return folder.recipes[name]
 
 

@@ -126,6 +126,11 @@ def test_a_build_that_fails_takes_nothing(shell: Shell) -> None:
     run = Shell(shell.line, "box", ("--run", str(number)))
     assert run.run("ls", "/srv").split() == ["rand", "web"]
     assert run.run("cat", "/etc/motd", status=127) == ""
+    # A recipe that cannot be read is told as that.
+    shell.line.recipe("box").write_bytes(before + b"x")
+    for words in (("shell", "box", "--keep"), ("probe", "box", "--apply")):
+        done = shell.line.run(*words)
+        assert done.status == 11 and "expected valid TOML" in done.err, done.err
 
 
 def runs_of(line: Line) -> list[dict[str, object]]:
