@@ -122,7 +122,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         met = HostError(
             f"{error.filename or arguments.command}: expected to be read or written, "
             f"got {error.strerror or error}",
-            hint="minid doctor says what this machine lacks",
+            hint="run it as the user whose folder this is"
+            if isinstance(error, PermissionError)
+            else "minid doctor says what this machine lacks",
         )
         report_error(met, as_json=getattr(arguments, "json", False))
         return met.exit_code

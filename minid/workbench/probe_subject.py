@@ -78,7 +78,8 @@ def run_subject(number: int, name: str, shop: Workshop) -> Iterator[Subject]:
     run = records.run(number)
     if run is None:
         raise UsageError(
-            f"--run: expected the number of a run, got {number}", hint="`minid history` lists them"
+            f"--run: expected the number of a run that is recorded, got {number}",
+            hint="`minid history` lists them",
         )
     if name and name.partition(":")[0] != run.recipe:
         raise UsageError(f"--run {number}: expected a run of {name!r}, got one of {run.recipe!r}")

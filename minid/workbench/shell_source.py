@@ -73,7 +73,8 @@ def run_source(number: int, name: str, records: Records, blobs: Blobs) -> Source
     run = records.run(number)
     if run is None:
         raise UsageError(
-            f"--run: expected the number of a run, got {number}", hint="`minid history` lists them"
+            f"--run: expected the number of a run that is recorded, got {number}",
+            hint="`minid history` lists them",
         )
     check_run(number, name, run.recipe)
     reached = {stage.name: stage.key for stage in records.stages(number)}

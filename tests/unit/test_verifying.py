@@ -14,11 +14,13 @@ from minid.config import Config
 from minid.errors import StoreError
 from minid.formats.digest import Digest
 from minid.line.workshop import Workshop, open_guest, open_workshop
+from minid.recipe import Build, File, Recipe, Rootfs, Source
 from minid.store.blobs import Blobs
 from minid.store.edits import EditRow, Edits
 from minid.store.records import Records
 from minid.workbench.proof import INVARIANTS, Finding
 from minid.workbench.proof_blobs import prove_content
+from minid.workbench.proof_images import prove_layers
 from minid.workbench.repairing import repair
 from minid.workbench.scratch import Design, Made, elf_file, file, folder, make_image
 from minid.workbench.selftest import Trial, prove, run_selftest, scratch_config
@@ -273,6 +275,23 @@ def test_layers_of_strangers_are_not_judged_by_our_rules(store: Store) -> None:
         made = make_image(shop, Design("dirty", tags=("dirty:1",), entries=entries))
         _as_loaded(shop, made)
     assert "layers" not in store.kinds()
+
+
+def test_rights_are_judged_by_the_recipe_that_there_is(store: Store) -> None:
+    entries = (folder(""), file("su", b"x", 0o4755))
+    with open_workshop(store.config, {}, clock=lambda: 3000.0) as shop:
+        make_image(shop, Design("rights", tags=("rights:1",), entries=entries))
+    path = store.config.paths.recipes / "rights.toml"
+    source = Source(version="1.0", url="", sha256=Digest.of(b""))
+    silent = Recipe("rights", path, path.parent, "image", source, Build())
+    asking = replace(silent, rootfs=Rootfs(files=(File("/su", content="x", mode=0o4755),)))
+    told = []
+    records = Records(store.config.paths.records, writable=False)
+    for recipes in ({"rights": silent}, {"rights": asking}, {}):
+        case = open_case(store.config, records, recipes)
+        told.append([item.text for item in prove_layers(case)])
+    records.close()
+    assert [len(texts) for texts in told] == [1, 0, 0]
 
 
 def _as_loaded(shop: Workshop, made: Made) -> None:
