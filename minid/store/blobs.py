@@ -207,7 +207,7 @@ class Blobs:
         """What to raise where a blob's bytes are not those of its name."""
         return StoreError(
             f"store: expected blob {digest}, got other bytes",
-            hint=f"remove {self.path(digest)} and build again with `minid build --force`",
+            hint="`minid verify --contents --repair` mends what can be mended",
         )
 
     def flush(self) -> None:
