@@ -315,8 +315,7 @@ def test_the_service_logs_in_with_what_systemd_gives(built: Line, place: Path) -
         (given / "config.json").rename(given / "registry-auth.json")
         try:
             config.write_text(f'{text}registry = "{registry.host}/team"\n')
-            with daemon_of(built.with_environ(CREDENTIALS_DIRECTORY=str(given))) as service:
-                service.start_ready()
+            with daemon_of(built.with_environ(CREDENTIALS_DIRECTORY=str(given))):
                 done = built.run("build", NAME)
                 assert done.status == 0, done.out + done.err
             at = f"docker://{registry.host}/team/{TAG}"
