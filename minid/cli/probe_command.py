@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from minid.cli.folder import (
     sound_recipes,
 )
 from minid.cli.store_reader import find_image, open_records
+from minid.cli.trailing_words import take_command
 from minid.cli.words import print_json, printable
 from minid.errors import UsageError
 
@@ -50,7 +51,7 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
         "--apply", action="store_true", help="write the lines into the recipe, build, look again"
     )
     add_json_option(parser)
-    _take_command(parser)
+    take_command(parser)
 
 
 def _seconds(text: str) -> float:
@@ -61,22 +62,6 @@ def _seconds(text: str) -> float:
     if not 0 < value <= 3600:  # not so for nan either
         raise argparse.ArgumentTypeError(f"expected seconds up to 3600, got {text!r}")
     return value
-
-
-def _take_command(parser: argparse.ArgumentParser) -> None:
-    """What stands behind `--` is the command, also where there is no NAME."""
-    plain = parser.parse_known_args
-
-    def parse(
-        args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
-        words = list(args or ())
-        at = words.index("--") if "--" in words else len(words)
-        found, rest = plain(words[:at], namespace)
-        found.words = words[at + 1 :]
-        return found, rest
-
-    parser.parse_known_args = parse  # type: ignore[method-assign,assignment]
 
 
 def execute(arguments: argparse.Namespace) -> int:

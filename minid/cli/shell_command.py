@@ -13,6 +13,7 @@ from minid.cli.folder import add_json_option, load_folder_config
 from minid.cli.shell_session import run_command
 from minid.cli.shell_view import change_json, print_changes, say, short
 from minid.cli.store_reader import find_image, open_blobs, open_records
+from minid.cli.trailing_words import take_command
 from minid.cli.words import print_json, printable
 from minid.config import Config
 from minid.errors import UsageError
@@ -57,23 +58,7 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-y", "--yes", action="store_true", help="keep without asking")
     add_json_option(parser)
-    _take_command(parser)
-
-
-def _take_command(parser: argparse.ArgumentParser) -> None:
-    """What stands behind `--` is the command, also where there is no NAME."""
-    plain = parser.parse_known_args
-
-    def parse(
-        args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
-        words = list(args or ())
-        at = words.index("--") if "--" in words else len(words)
-        found, rest = plain(words[:at], namespace)
-        found.words = words[at + 1 :]
-        return found, rest
-
-    parser.parse_known_args = parse  # type: ignore[method-assign,assignment]
+    take_command(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
