@@ -162,25 +162,16 @@ def open_delegate(
 
     Nothing is cleared but this run's own place, which is gone afterwards.
     """
-    with open_lease(config.paths.leases, assignment.part) as lease:
-        blobs = Blobs(config.paths.store, assignment.part, lease)
-        blobs.prepare()
-        records = Records(config.paths.records, writable=True, shared=True)
-        try:
-            yield Workshop(
-                config=config,
-                recipes=recipes,
-                blobs=blobs,
-                records=records,
-                reporter=reporter,
-                clock=clock,
-                machine=os.uname().machine,
-                cancel=cancel,
-                assignment=assignment,
-            )
-        finally:
-            records.close()
-            clear_part(config, assignment.part)
+    with _open_part(
+        config,
+        recipes,
+        assignment.part,
+        reporter=reporter,
+        clock=clock,
+        cancel=cancel,
+        assignment=assignment,
+    ) as shop:
+        yield shop
 
 
 @contextmanager
@@ -201,6 +192,30 @@ def open_guest(
     state.mkdir(parents=True, exist_ok=True)
     refuse_foreign(state)
     part = f"guest-{os.getpid()}-{os.urandom(3).hex()}"
+    with _open_part(
+        config,
+        recipes,
+        part,
+        reporter=reporter or Silence(),
+        clock=clock,
+        cancel=cancel or threading.Event(),
+    ) as shop:
+        yield shop
+
+
+@contextmanager
+def _open_part(
+    config: Config,
+    recipes: dict[str, Recipe],
+    part: str,
+    *,
+    reporter: Reporter,
+    clock: Callable[[], float],
+    cancel: threading.Event,
+    assignment: Assignment | None = None,
+) -> Iterator[Workshop]:
+    """The store for one of several writers, which has its temporary files and job folders in a part
+    of that name, under a lease; for a guest without an `assignment`."""
     with open_lease(config.paths.leases, part) as lease:
         blobs = Blobs(config.paths.store, part, lease)
         blobs.prepare()
@@ -211,11 +226,12 @@ def open_guest(
                 recipes=recipes,
                 blobs=blobs,
                 records=records,
-                reporter=reporter or Silence(),
+                reporter=reporter,
                 clock=clock,
                 machine=os.uname().machine,
-                cancel=cancel or threading.Event(),
-                guest=part,
+                cancel=cancel,
+                assignment=assignment,
+                guest="" if assignment else part,
             )
         finally:
             records.close()
