@@ -63,6 +63,22 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def lock_if_free(path: Path) -> Iterator[int | None]:
+    """Hold the lock file at `path`, which is made if it is not there, if nobody does: its
+    descriptor, else None."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+        else:
+            yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def remove_unfinished(folder: Path) -> None:
     """Delete what `write_file` of a process that was killed left in `folder`, if there is one.
 

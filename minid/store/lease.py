@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from minid.formats.digest import Digest
+from minid.host.files import exclusive_folder
 
 
 class Lease:
@@ -69,12 +70,8 @@ def open_lease(folder: Path, name: str) -> Iterator[Lease]:
 def closed_gate(folder: Path) -> Iterator[None]:
     """While inside, no lease begins and none takes up more: keep it to milliseconds."""
     folder.mkdir(parents=True, exist_ok=True)
-    gate = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(gate, fcntl.LOCK_EX)
+    with exclusive_folder(folder):
         yield
-    finally:
-        os.close(gate)
 
 
 def living_leases(folder: Path) -> dict[str, frozenset[Digest]]:

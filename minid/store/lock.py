@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
+from minid.host.files import lock_if_free
+
 _LOOK_S = 0.05
 
 
@@ -37,17 +39,10 @@ def writer_lock(path: Path, on_wait: Callable[[str], None], role: str = "") -> I
 def free_lock(path: Path) -> Iterator[bool]:
     """Hold the lock if nobody does; whether that is so. Others wait meanwhile: keep it short."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
+    with lock_if_free(path) as descriptor:
+        if descriptor is not None:
             os.ftruncate(descriptor, 0)  # `_take` tells of no holder without a record
-            yield True
-    finally:
-        os.close(descriptor)
+        yield descriptor is not None
 
 
 def _take(descriptor: int, on_wait: Callable[[str], None]) -> None:

@@ -3,17 +3,15 @@ logs, environments that no recipe asks for."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from minid.config import Config
 from minid.errors import RecipeError, StoreError
 from minid.host.environment import environment_token, remove_environment, request_key
-from minid.host.files import exclusive_folder, remove_unfinished
+from minid.host.files import exclusive_folder, lock_if_free, remove_unfinished
 from minid.line.planning import environment_packages
 from minid.line.workshop import Workshop, clear_part, recover
 from minid.recipe import Recipe
@@ -96,8 +94,8 @@ def remove_environments(config: Config, unused: Collection[Path]) -> list[str]:
     removed = []
     leases = config.paths.leases
     for path in unused:
-        with _free(path.with_name(f"{path.name}.lock")) as free:
-            if not free:
+        with lock_if_free(path.with_name(f"{path.name}.lock")) as held:
+            if held is None:
                 continue
             gone = path.with_name(f"{_GONE}{path.name}")
             with closed_gate(leases):
@@ -111,18 +109,3 @@ def remove_environments(config: Config, unused: Collection[Path]) -> list[str]:
         if path.name.startswith(_GONE):
             remove_environment(path)
     return removed
-
-
-@contextmanager
-def _free(path: Path) -> Iterator[bool]:
-    """Hold the lock file at `path` if nobody does; whether that is so."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
