@@ -22,20 +22,9 @@ def container_files(name: str) -> Iterator[tuple[str, Iterator[bytes]]]:
     UsageError where there is no such container, HostError where no engine answers. The container
     may run meanwhile; what it writes then is seen or not.
     """
-    from docker.errors import DockerException, NotFound
-    from requests.exceptions import RequestException
-
-    client = _connect()
-    try:
-        container = client.containers.get(name)
+    with _container(name) as container:
         image = str(container.attrs["Config"]["Image"])
         yield image, _checked(container.export(chunk_size=_PIECE))
-    except NotFound:
-        raise _no_container(name) from None
-    except (DockerException, RequestException) as error:
-        raise HostError(f"docker: container {name!r}: {error}") from error
-    finally:
-        client.close()
 
 
 def container_config(name: str) -> dict[str, Any]:
@@ -43,12 +32,19 @@ def container_config(name: str) -> dict[str, Any]:
 
     UsageError where there is no such container, HostError where no engine answers.
     """
+    with _container(name) as container:
+        return dict(container.attrs["Config"])
+
+
+@contextmanager
+def _container(name: str) -> Iterator[Any]:
+    """The container as the SDK has it; what the SDK and its transport raise meanwhile in words."""
     from docker.errors import DockerException, NotFound
     from requests.exceptions import RequestException
 
     client = _connect()
     try:
-        return dict(client.containers.get(name).attrs["Config"])
+        yield client.containers.get(name)
     except NotFound:
         raise _no_container(name) from None
     except (DockerException, RequestException) as error:

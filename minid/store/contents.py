@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 
 from minid.formats.digest import Digest
 from minid.formats.tar import TarWriter
@@ -56,3 +57,21 @@ def store_tree(entries: Iterable[Entry], read: Read, blobs: Blobs) -> tuple[Dige
             for entry in placed
         )
     )
+
+
+def write_tar_file(path: Path, entries: Iterable[Entry], read: Read) -> Digest:
+    """Write entries, which must be sorted, as one tar beside the store; its digest."""
+    import hashlib
+
+    running = hashlib.sha256()
+    with path.open("wb") as file:
+
+        def write(chunk: bytes) -> None:
+            running.update(chunk)
+            file.write(chunk)
+
+        writer = TarWriter(write)
+        for entry in entries:
+            writer.add(entry, (read(entry.content),) if entry.content else ())
+        writer.close()
+    return Digest(running.hexdigest())

@@ -13,7 +13,6 @@ from minid.errors import StoreError, UsageError
 from minid.formats.digest import Digest
 from minid.formats.oci import RunConfig
 from minid.formats.runtime_spec import process_argv
-from minid.formats.tar import TarWriter
 from minid.formats.tree import parse_tree
 from minid.host.container import LayerFile
 from minid.line.workshop import Workshop
@@ -21,7 +20,7 @@ from minid.model import Tree
 from minid.recipe import Check, Recipe, expand
 from minid.steps.image import derive_run_config
 from minid.store.blobs import Blobs
-from minid.store.contents import Read, read_content
+from minid.store.contents import Read, read_content, write_tar_file
 from minid.store.records import Records
 
 _HOST = "minid"
@@ -117,20 +116,7 @@ def run_subject(number: int, name: str, shop: Workshop) -> Iterator[Subject]:
 
 def write_layer_file(path: Path, tree: Tree, read: Read) -> LayerFile:
     """A tree as one uncompressed layer."""
-    import hashlib
-
-    running = hashlib.sha256()
-    with path.open("wb") as file:
-
-        def write(chunk: bytes) -> None:
-            running.update(chunk)
-            file.write(chunk)
-
-        writer = TarWriter(write)
-        for entry in tree.entries:
-            writer.add(entry, (read(entry.content),) if entry.content else ())
-        writer.close()
-    return LayerFile(Digest(running.hexdigest()), path)
+    return LayerFile(write_tar_file(path, tree.entries, read), path)
 
 
 def command_of(subject: Subject, recipe: Recipe | None) -> tuple[str, ...]:

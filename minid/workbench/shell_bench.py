@@ -26,12 +26,11 @@ from minid.errors import HostError, StoreError, UsageError
 from minid.formats.changes import Change, files_to_read, find_changes
 from minid.formats.digest import Digest
 from minid.formats.rootfs import Rootfs
-from minid.formats.tar import TarWriter
 from minid.formats.tree import parse_tree
 from minid.host.files import remove_tree, write_file
 from minid.model import Tree
 from minid.store.blobs import Blobs
-from minid.store.contents import read_content
+from minid.store.contents import read_content, write_tar_file
 from minid.workbench.shell_source import Source
 
 if TYPE_CHECKING:
@@ -120,23 +119,17 @@ def make_bench(state: Path, source: Source, blobs: Blobs) -> Bench:
 
 def _write_tar(path: Path, tree: Tree, blobs: Blobs) -> Digest:
     """The root as one tar; its digest."""
-    import hashlib
-
-    read, running = read_content(blobs), hashlib.sha256()
-    with path.open("wb") as file:
-
-        def write(chunk: bytes) -> None:
-            running.update(chunk)
-            file.write(chunk)
-
-        writer = TarWriter(write)
-        for entry in tree.entries:
-            # Of an image from elsewhere there may be others, which no namespace may set.
-            kept = tuple(item for item in entry.xattrs if item[0] == "security.capability")
-            plain = replace(entry, xattrs=kept) if kept != entry.xattrs else entry
-            writer.add(plain, (read(entry.content),) if entry.content else ())
-        writer.close()
-    return Digest(running.hexdigest())
+    # Of an image from elsewhere there may be attributes that no namespace may set.
+    entries = (
+        replace(
+            entry,
+            xattrs=tuple(item for item in entry.xattrs if item[0] == "security.capability"),
+        )
+        if entry.xattrs
+        else entry
+        for entry in tree.entries
+    )
+    return write_tar_file(path, entries, read_content(blobs))
 
 
 @contextmanager
