@@ -133,7 +133,7 @@ def test_a_release_that_does_not_build_leaves_the_tags(line: Line, site: Upstrea
         assert tags(line) == before
         line.edit("tool", '"make", ', '"sed -i /broken/d tool.c", "make", ')
         wait(lambda: "tool:1.1.0" in tags(line) and daemon.over(), daemon, 60)
-        assert daemon.events("recovered")
+        wait(lambda: daemon.events("recovered"), daemon, 60)
         assert tags(line)["tool:latest"] == tags(line)["tool:1.1.0"] != before["tool:latest"]
 
 
