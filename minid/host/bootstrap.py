@@ -42,6 +42,10 @@ BASE_PACKAGES = (
     "xz-utils",
 )
 
+# What a package needs of the distribution's essential packages, which none has to name: cmake comes
+# with usrmerge, whose script calls mountpoint.
+_ESSENTIALS = {"cmake": "util-linux"}
+
 # Removed inside mmdebstrap's tree, where $1 is its root: faster by a third than dpkg's own filter.
 # Licences stay, and the links of packages that share one: who copies a library has to name it.
 _TRIM = (
@@ -57,6 +61,7 @@ _HINTS = (
     ("subuid", _RANGE_HINT),
     ("Unable to locate package", "the suite has no package of that name; see build.packages"),
     ("Temporary failure resolving", "the machine's package archive could not be reached"),
+    ("usrmerge failed", "add util-linux to build.packages: usrmerge calls its mountpoint"),
     ("No space left", "free some space on the disk of the state folder"),
 )
 
@@ -127,7 +132,8 @@ def _cage() -> list[str]:
 def _options(tree: DebianTree, work: Path) -> Iterator[str]:
     mode = "root" if os.geteuid() == 0 else "unshare"
     yield from ("--variant=custom", f"--mode={mode}", "--format=tar")
-    yield "--include=" + ",".join(sorted({*BASE_PACKAGES, *tree.packages}))
+    essentials = {_ESSENTIALS[name] for name in tree.packages if name in _ESSENTIALS}
+    yield "--include=" + ",".join(sorted({*BASE_PACKAGES, *essentials, *tree.packages}))
     yield "--dpkgopt=force-unsafe-io"
     yield '--aptopt=APT::Install-Recommends "false"'
     for line in _proxy_lines(work):

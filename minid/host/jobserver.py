@@ -51,6 +51,8 @@ _NINJA_SHIM = """\
 #!/bin/sh
 # ninja knows no jobserver pipe: it gets the tokens that are free now, and its own.
 PATH=${PATH#/minid/bin:}
+# A tool of ninja's own (`-t restat`, which CMake calls) compiles nothing, and refuses -j.
+case " $* " in *" -t "*) exec NAME "$@" ;; esac
 tokens=$(dd if=/proc/self/fd/8 iflag=nonblock bs=1 count=$((${JOBS:-1} - 1)) 2>/dev/null)
 give_back() { printf %s "$tokens" >&9; tokens=; }
 trap give_back EXIT

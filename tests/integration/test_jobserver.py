@@ -127,6 +127,11 @@ def test_ninja_takes_what_is_free(builds: Builds):
     assert tokens_left(builds.jobserver) == 3
 
 
+def test_tools_of_ninja_are_let_be(builds: Builds):
+    require("ninja")
+    builds.run("one", "ninja -C . -t restat build.ninja")
+
+
 def test_tokens_of_a_killed_build_come_back(builds: Builds):
     cancel = threading.Event()
     threading.Timer(0.4, cancel.set).start()
