@@ -98,6 +98,13 @@ class Checking:
 
 
 @dataclass(frozen=True, slots=True)
+class Linting:
+    """`[lint]`: with `strict`, what is only a warning fails a run as well."""
+
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Publishing:
     """`[publish]`: where a tested image goes besides the store's own layout."""
 
@@ -170,6 +177,7 @@ class Config:
     daemon: Serving = Serving()
     notify: Notifying = Notifying()
     keep: Keeping = Keeping()
+    lint: Linting = Linting()
 
     @property
     def socket(self) -> Path:

@@ -186,6 +186,10 @@ CHECK = Table(
     ),
     config.Checking,
 )
+LINT = Table(
+    (Key("strict", BOOLEAN, "Whether warnings of lints fail a run as errors do.", "false"),),
+    config.Linting,
+)
 REGISTRY = text(
     "REGISTRY or REGISTRY/PATH",
     # As in a reference: a host has a dot or a port, or is localhost.
@@ -328,5 +332,6 @@ CONFIG = Table(
         Key("daemon", DAEMON, "The service."),
         Key("notify", NOTIFY, "Who is told what happened."),
         Key("keep", KEEP, "What `minid gc` leaves of what is old."),
+        Key("lint", LINT, "How lints of images are taken."),
     )
 )

@@ -126,6 +126,12 @@ class StoreError(MinidError):
     exit_code = 26
 
 
+class LintError(MinidError):
+    """A lint found something in an image that keeps it from running, or that should not be in it."""
+
+    exit_code = 27
+
+
 class HostError(MinidError):
     """The machine lacks something: a program, a permission, room on a disk."""
 

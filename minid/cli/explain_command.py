@@ -28,8 +28,9 @@ _STAGE_OF = {
     "license": "image",
     "homepage": "image",
     "check": "image",
+    "lint": "lint",
 }
-_STAGES = ("compile", "pack", "compose", "image", "check", "publish")
+_STAGES = ("compile", "pack", "compose", "image", "lint", "check", "publish")
 _SHOWN = 100
 
 
