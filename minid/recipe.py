@@ -181,23 +181,67 @@ class ImageTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One smoke test: `kind` says which of the fields count.
+class StartFile:
+    """A file that a check lays into its container, and into nothing else."""
 
-    http: port, path, status, contains, headers. tcp: port, send, contains. exec: argv, exit_code,
-    contains (searched in stdout and stderr together). `deadline_s` bounds all retries together.
+    path: str
+    content: str
+    owner: str = "root"
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A self-signed certificate with its key, made anew for one container of a check."""
+
+    cert: str
+    key: str
+    names: tuple[str, ...] = ("localhost",)
+    owner: str = "root"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a check starts its container: as `docker run -e … IMAGE cmd…`. `cmd` None: the image's
+    own."""
+
+    env: tuple[tuple[str, str], ...] = ()
+    cmd: tuple[str, ...] | None = None
+    files: tuple[StartFile, ...] = ()
+    certificate: Certificate | None = None
+
+
+CheckKind = Literal["http", "tcp", "exec", "start", "restart", "stop", "process", "log", "fastcgi"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the smoke test's script: `kind` says which of the fields count.
+
+    http: port, path, status, contains, headers, tls. tcp: port, send, contains. exec: argv,
+    exit_code, contains (searched in stdout and stderr together). start: start. stop: exit_code.
+    process: name, user. log: stream ("" is either), contains. fastcgi: port, script, query, params,
+    status, contains. `deadline_s` bounds all retries together.
     """
 
-    kind: Literal["http", "tcp", "exec"]
+    kind: CheckKind
     port: int = 0
     path: str = "/"
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
+    tls: bool = False
     send: str = ""
     argv: tuple[str, ...] = ()
     exit_code: int = 0
     contains: str = ""
     deadline_s: float = 10.0
+    start: Start | None = None
+    name: str = ""
+    user: str = ""
+    stream: Literal["", "stdout", "stderr"] = ""
+    script: str = ""
+    query: str = ""
+    params: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +258,22 @@ class Keep:
 
     images: int | None = None
     age_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """An entry of `lint.ignore`: findings of a rule that are let be, and why; at these paths."""
+
+    rule: str
+    reason: str
+    paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lint:
+    """`[lint]`: what is let be of what lints find in the image."""
+
+    ignore: tuple[Silence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +298,7 @@ class Recipe:
     image: ImageTable = ImageTable()
     checks: tuple[Check, ...] = ()
     keep: Keep = Keep()
+    lint: Lint = Lint()
 
 
 _PLACEHOLDER = re.compile(r"\{(version|major|minor|patch)\}")

@@ -5,15 +5,12 @@ Validation, the JSON Schema for editors and the test of docs/reference/recipe.md
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
 from minid import recipe
-from minid.formats.table import Array, Either, Key, Table, array_of, one_of
+from minid.formats.lint import RULE_NAMES
+from minid.formats.table import Array, Either, Key, Table, array_of
 from minid.formats.values import (
     BOOLEAN,
     DEBIAN_PACKAGE,
-    DURATION,
     FILE_NAME,
     FILLED_STRING,
     FOLDER_PATH,
@@ -22,49 +19,34 @@ from minid.formats.values import (
     LINE,
     NAME,
     PAUSE,
-    PORT,
     SHA256,
     SIZE,
-    STRING,
     STRINGS,
     URL,
     URL_TEMPLATE,
     VERSION,
+    choice,
     integer,
 )
+from minid.recipe_check import CHECK
 from minid.recipe_rootfs import ROOTFS
 from minid.recipe_track import TRACK
 from minid.recipe_values import (
-    ARGUMENTS,
     COMMENT,
     ENV,
     EXPOSED,
-    HEADERS,
-    HTTP_PATH,
     IMAGE_USER,
     LABELS,
     LICENSE,
+    REASON,
     RELEASED,
     SIGNAL,
     SONAME,
     TAG,
     VARIABLES,
-    make_check,
     make_image,
     make_source,
 )
-
-Findings = Iterator[tuple[str, str, str]]
-
-
-def _check_fits_kind(table: Mapping[str, Any]) -> Findings:
-    if "exit_code" in table and "exec" not in table:
-        yield "exit_code", 'no such key without "exec"', "one"
-    for kind in ("http", "tcp"):
-        inner = table.get(kind)
-        if "contains" in table and isinstance(inner, dict) and "contains" in inner:
-            yield "contains", f"either contains or {kind}.contains", "both"
-
 
 SOURCE = Table(
     (
@@ -189,35 +171,6 @@ IMAGE = Table(
     ),
     make_image,
 )
-CONTAINS = Key("contains", STRING, "A text that the answer must contain; placeholders work.", '""')
-HTTP = Table(
-    (
-        Key("port", PORT, "The port to ask.", "80"),
-        Key("path", HTTP_PATH, "What to ask for.", '"/"'),
-        Key("status", integer(100, 599), "The status it must answer with.", "200"),
-        CONTAINS,
-        Key("headers", HEADERS, "Headers to send.", "{}"),
-    )
-)
-TCP = Table(
-    (
-        Key("port", PORT, "The port to connect to.", required=True),
-        Key("send", STRING, "What to send first.", '""'),
-        CONTAINS,
-    )
-)
-CHECK = Table(
-    (
-        Key("http", HTTP, "Ask a web server (one of http, tcp, exec)."),
-        Key("tcp", Either((PORT, TCP), "a port or a table"), "Connect to a port, or a table."),
-        Key("exec", ARGUMENTS, "Run a program in the image."),
-        Key("contains", STRING, "As inside http and tcp; for exec, in its output.", '""'),
-        Key("exit_code", integer(0, 255), "exec: the status it must end with.", "0"),
-        Key("deadline", DURATION, "Time for all retries together.", '"10 s"', field="deadline_s"),
-    ),
-    make_check,
-    (one_of("http", "tcp", "exec"), _check_fits_kind),
-)
 KEEP = Table(
     (
         Key("images", integer(0, 10**6), "How many images, the newest.", "as config.toml says"),
@@ -230,6 +183,27 @@ KEEP = Table(
         ),
     ),
     recipe.Keep,
+)
+SILENCE = Table(
+    (
+        Key(
+            "rule", choice(*RULE_NAMES), "The rule; `minid lint --rules` lists them.", required=True
+        ),
+        Key("reason", REASON, "Why its findings are let be.", required=True),
+        Key("paths", array_of(GLOB, "globs"), "Only findings at these paths.", "all of the rule"),
+    ),
+    recipe.Silence,
+)
+LINT = Table(
+    (
+        Key(
+            "ignore",
+            array_of(SILENCE, "tables with rule, reason and paths"),
+            "Findings that are let be; one that silences nothing is told of.",
+            "[]",
+        ),
+    ),
+    recipe.Lint,
 )
 RECIPE = Table(
     (
@@ -246,5 +220,6 @@ RECIPE = Table(
             "check", array_of(CHECK, "tables"), "Smoke tests; a tag moves only when all pass.", "[]"
         ),
         Key("keep", KEEP, "How many of its images `minid gc` leaves."),
+        Key("lint", LINT, "What is let be of what lints find in the image."),
     )
 )

@@ -144,6 +144,11 @@ SONAME = text(
 )
 PASSWD_FIELD = text('a string without ":" on one line', r"[^:\x00-\x1f\x7f]*", longest=200)
 LICENSE = text("an SPDX license expression", r"[A-Za-z0-9.+() :-]*", longest=200)
+REASON = text(
+    "a reason on one line",
+    r"(?=.*\S)[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+",
+    longest=500,
+)
 HTTP_PATH = text('a path such as "/"', r"/[!-~]*", longest=2000)
 HEADERS = Pairs(
     text("the name of a header", r"[A-Za-z0-9-]+", longest=100),
@@ -162,16 +167,6 @@ def make_source(**values: Any) -> recipe.Source:  # noqa: ANN401
         own = {"version": values["version"], "sha256": values["sha256"]}
         values["distro"] = recipe.Distro(**(own | distro))
     return recipe.Source(**values)
-
-
-def make_check(**values: Any) -> recipe.Check:  # noqa: ANN401
-    """A Check of the kind whose key is there; what stands beside that key belongs to it."""
-    if "exec" in values:
-        return recipe.Check(kind="exec", argv=values.pop("exec"), **values)
-    if "http" in values:
-        return recipe.Check(kind="http", **({"port": 80} | values.pop("http")), **values)
-    tcp = values.pop("tcp")
-    return recipe.Check(kind="tcp", **({"port": tcp} if isinstance(tcp, int) else tcp), **values)
 
 
 def make_env(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:

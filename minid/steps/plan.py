@@ -15,6 +15,7 @@ from functools import cache
 from minid.errors import RecipeError
 from minid.formats.digest import Digest
 from minid.recipe import (
+    Certificate,
     Check,
     Contents,
     Directory,
@@ -24,6 +25,8 @@ from minid.recipe import (
     ImageTable,
     Recipe,
     Rootfs,
+    Start,
+    StartFile,
     User,
 )
 
@@ -85,7 +88,10 @@ def _key(stage: str, inputs: Mapping[str, object]) -> str:
 
 _FIELDS: dict[type, tuple[str, ...]] = {
     kind: tuple(item.name for item in fields(kind))
-    for kind in (Contents, Rootfs, User, Group, Directory, File, Edit, ImageTable, Check)
+    for kind in (
+        *(Contents, Rootfs, User, Group, Directory, File, Edit, ImageTable),
+        *(Check, Start, StartFile, Certificate),
+    )
 }
 
 

@@ -139,7 +139,9 @@ def knocks_of(subject: Subject, recipe: Recipe | None) -> tuple[tuple[int, bytes
     """What the recipe's checks would send, by port."""
     checks = recipe.checks if recipe else ()
     return tuple(
-        (check.port, _words(check, subject.version)) for check in checks if check.kind != "exec"
+        (check.port, _words(check, subject.version))
+        for check in checks
+        if check.kind in ("http", "tcp") and not check.tls
     )
 
 

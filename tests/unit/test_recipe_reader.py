@@ -392,10 +392,10 @@ def test_match_is_a_linear_pattern_with_one_group(match: str) -> None:
         ),
         ("[image]\nbudget = '7 megabytes'", "image.budget: expected a size"),
         ("[image]\nstop_signal = 'QUIT'", "image.stop_signal: expected a signal"),
-        ("[[check]]", "check[0]: expected exactly one of http, tcp, exec, got none of them"),
+        ("[[check]]", "check[0]: expected exactly one of http, tcp, exec, start, "),
         (
             "[[check]]\ntcp = 1\nexec = ['a']",
-            "check[0]: expected exactly one of http, tcp, exec, got",
+            "check[0]: expected exactly one of http, tcp, exec, start, ",
         ),
         (
             "[[check]]\ntcp = 1\nexit_code = 1",

@@ -15,6 +15,7 @@ from minid.config_tables import CONFIG
 from minid.formats.schema import KeyRow, is_toml_value, key_rows
 from minid.formats.table import Array, Either, Pairs, Problems, Table
 from minid.model import Limits
+from minid.recipe_check import KINDS
 from minid.recipe_tables import RECIPE
 
 ROOT = Path(__file__).parents[2]
@@ -70,16 +71,20 @@ MADE: dict[str, type] = {
     "recipe.md:source.": recipe.Source,
     "recipe.md:image.": recipe.ImageTable,
     "recipe.md:check.": recipe.Check,
+    "recipe.md:check.start.": recipe.Start,
     "config.md:environments.": config.EnvironmentSpec,
     "config.md:publish.": config.Publishing,
 }
 # Fields that come from elsewhere than a key of the same table.
 NOT_KEYS = {
-    recipe.Check: {"kind", "port", "path", "status", "headers", "send", "argv"},
+    recipe.Check: {
+        *("kind", "port", "path", "status", "headers", "tls", "send", "argv", "name", "user"),
+        *("stream", "script", "query", "params"),
+    },
     config.EnvironmentSpec: {"name"},
     recipe.Source: {"moved_from"},
 }
-KEYS_ONLY = {recipe.Check: {"http", "tcp", "exec"}}
+KEYS_ONLY = {recipe.Check: {*KINDS} - {"start"}}
 ALL = [(f"{page}:{prefix}", t) for page in PAGES for prefix, t in _tables(PAGES[page])]
 CLASSES = [
     (prefix, table, made)
