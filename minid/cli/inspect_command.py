@@ -11,7 +11,7 @@ from minid.cli.words import print_json, printable
 from minid.errors import UsageError
 from minid.formats.json_path import NoFieldError, look_up
 
-_HIDDEN = ("blobs", "report", "tree", "keys", "programs")
+_HIDDEN = ("blobs", "report", "tree", "keys", "programs", "plan")
 _SHOWN = 20
 
 

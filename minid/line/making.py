@@ -10,7 +10,7 @@ from minid.host.environment import environment_token, make_environment, request_
 from minid.host.strip import strip_files
 from minid.host.view import DirectoryView
 from minid.line.planning import environment_packages
-from minid.line.provenance import dump_report
+from minid.line.provenance import Materials, dump_report
 from minid.line.run import Output, Run, digests, load_tree
 from minid.model import Archive, Environment
 from minid.steps.compile import Workplace, compile_source
@@ -96,6 +96,7 @@ def compile_stage(
             "epoch": made.epoch,
             "seconds": round(made.seconds, 3),
             "cpu_s": round(made.cpu_s, 3),
+            "licenses": dict(made.licenses),
             "blobs": digests(made.tree, made.tar),
         }
 
@@ -150,14 +151,8 @@ def pack(
             run.shop.reporter.note(recipe.name, warning)
         run.squeezed.update(squeeze_files(payload.tree.entries, read))
         tar, tree = store_tree(payload.tree.entries, read, blobs)
-        report = dump_report(
-            payload,
-            environment,
-            recipe=recipe,
-            archive=Digest.parse(str(install.get("archive") or recipe.source.sha256)),
-            recipes=run.shop.recipes,
-            needs=below,
-        )
+        materials = Materials(recipe, environment, below, run.shop.recipes, _archives(run, install))
+        report = dump_report(payload, materials, read)
         told, stored = blobs.add(report), blobs.add(dump_tree(tree))
         return {
             "tree": str(stored),
@@ -167,3 +162,17 @@ def pack(
         }
 
     return run.stage("pack", plan.pack, make)
+
+
+def _archives(run: Run, install: Output) -> dict[str, Digest]:
+    """By recipe, the archive that it was built from: of this one and all libraries below."""
+    records, recipes = run.shop.records, run.shop.recipes
+    found = {run.recipe.name: Digest.parse(str(install["archive"]))} if "archive" in install else {}
+    waiting = list(run.recipe.build.needs)
+    while waiting:
+        name = waiting.pop()
+        used = records.inputs(name).get("source.archive")
+        if name not in found and name in recipes:
+            found[name] = Digest.parse(used) if used else recipes[name].source.sha256
+            waiting += recipes[name].build.needs
+    return found

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from minid.errors import ClosureError
-from minid.formats.digest import Digest, digest_of_json
+from minid.formats.digest import Digest, canonical_json, digest_of_json
 from minid.formats.image_record import dump_image, dump_layer, parse_layer
 from minid.formats.oci import architecture_of
+from minid.formats.release import settle_source
 from minid.formats.rootfs import overlay_trees
 from minid.formats.tree import dump_tree
 from minid.line.by_hand import put_by_hand
@@ -163,7 +164,10 @@ def _write_layer(run: Run, entries: tuple[Entry, ...], created_by: str) -> tuple
 
 
 def image(run: Run, plan: Plan, composed: Output, base: Below | None) -> Output:
-    """The image in the store, not yet checked, as the records keep it (`parse_image`)."""
+    """The image in the store, not yet checked, as the records keep it (`parse_image`).
+
+    Besides: the blob `plan` has the named inputs, `built` tells of the run (see `_run_facts`).
+    """
     recipe, blobs = run.recipe, run.shop.blobs
     values = composed["layers"]
     layers = tuple(parse_layer(value) for value in values) if isinstance(values, list) else ()
@@ -178,8 +182,9 @@ def image(run: Run, plan: Plan, composed: Output, base: Below | None) -> Output:
                 if composed["flat"]
                 else Base(base.image.layers, config)
             )
+        archive = Digest.parse(plan.inputs["source.archive"])
         built = build_image(
-            recipe,
+            settle_source(recipe, archive),
             layers=layers,
             base=below,
             created=int(str(composed["epoch"])),
@@ -188,16 +193,36 @@ def image(run: Run, plan: Plan, composed: Output, base: Below | None) -> Output:
         )
         tree = Digest.parse(str(composed["tree"]))
         check_budget(recipe, built.sizes, lambda: load_tree(run, tree))
+        named = blobs.add(canonical_json(dict(plan.inputs)))
         return dump_image(built) | {
             "tree": composed["tree"],
             "report": composed["report"],
             "programs": composed.get("programs", ""),
             "base": str(base.image.manifest) if base else "",
             "keys": composed.get("keys", {}),
-            "blobs": digests(built.manifest, built.config),
+            "plan": str(named),
+            "built": _run_facts(run),
+            "blobs": digests(built.manifest, built.config, named),
         }
 
     return run.stage("image", plan.image, make)
+
+
+def _run_facts(run: Run) -> dict[str, object]:
+    """Of the run that makes an image: `run`, `started` and `finished` in seconds since the epoch,
+    and of its `log` so far `name`, `size` and `digest`; what provenance tells of a run.
+
+    Fixed here, where all bytes of the image are: whoever asks later gets the same answer.
+    """
+    row = run.shop.records.run(run.id)
+    finished = run.shop.clock()
+    log = run.log.path.read_bytes()
+    return {
+        "run": run.id,
+        "started": row.started if row else finished,
+        "finished": finished,
+        "log": {"name": run.log.path.name, "size": len(log), "digest": str(Digest.of(log))},
+    }
 
 
 def rework(run: Run, standing: Standing, detail: Output) -> Reworked:

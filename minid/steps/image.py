@@ -73,7 +73,11 @@ def derive_run_config(table: ImageTable, base: RunConfig) -> RunConfig:
 
 
 def image_labels(recipe: Recipe) -> dict[str, str]:
-    """The labels: OCI's predefined keys, minid's own, then the recipe's, which win."""
+    """The labels: OCI's predefined keys, minid's own, then the recipe's, which win.
+
+    Source and revision are the archive of `[source]`: a release has no commit, and its bytes are
+    what identifies it.
+    """
     version = recipe.source.version
     labels = {
         RECIPE_LABEL: recipe.name,
@@ -82,6 +86,8 @@ def image_labels(recipe: Recipe) -> dict[str, str]:
         "org.opencontainers.image.description": recipe.summary,
         "org.opencontainers.image.licenses": recipe.license,
         "org.opencontainers.image.url": recipe.homepage,
+        "org.opencontainers.image.source": expand(recipe.source.url, version),
+        "org.opencontainers.image.revision": str(recipe.source.sha256),
     }
     labels = {key: value for key, value in labels.items() if value}
     return labels | {key: expand(value, version) for key, value in recipe.image.labels}
@@ -129,7 +135,8 @@ def build_image(
     """Write configuration and manifest of `recipe`'s image.
 
     `layers` are the image's own, above the base's; with `base` None they are all of them. `created`
-    is the release's time. ImageError where the image is over the recipe's budget.
+    is the release's time. The recipe's source is the archive that was used. ImageError where the
+    image is over the recipe's budget.
     """
     table, version = recipe.image, recipe.source.version
     run = derive_run_config(table, run_config_of(base.config) if base else RunConfig())

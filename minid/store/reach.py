@@ -19,7 +19,7 @@ from minid.formats.digest import Digest
 from minid.store.database import Database
 
 # `archive` is not among what a result needs: it says where it came from.
-_ONE = ("tree", "report", "manifest", "config")
+_ONE = ("tree", "report", "manifest", "config", "plan")
 _OPEN = "status IN ('queued', 'running')"
 
 Detail = Mapping[str, object]

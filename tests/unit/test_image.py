@@ -165,6 +165,8 @@ def test_labels_of_the_recipe_win() -> None:
         title: "Web 1",
         "org.opencontainers.image.version": "1.2.3",
         "org.opencontainers.image.licenses": "MIT",
+        "org.opencontainers.image.source": RECIPE.source.url.replace("{version}", "1.2.3"),
+        "org.opencontainers.image.revision": str(RECIPE.source.sha256),
         "own": "x",
     }
 
