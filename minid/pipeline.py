@@ -1,4 +1,5 @@
-"""The line: recipe → plan → fetch → compile → pack → compose → image → check → publish → record.
+"""The line: recipe → plan → fetch → compile → pack → compose → image → lint → check → publish →
+record.
 
 `build` brings recipes and what they stand on up to date. Recipes go side by side: one compiles
 while its base still does, and waits for it only where it needs it.
@@ -21,6 +22,7 @@ from minid.line import shipping
 from minid.line.ahead import loaded_ahead
 from minid.line.attempt import describe_changes, reason_of
 from minid.line.checking import check
+from minid.line.linting import licenses_of, lint
 from minid.line.outcome import Made, Outcome, keep_unchanged, made_before
 from minid.line.planning import Standing
 from minid.line.promise import Promise
@@ -249,20 +251,24 @@ def run_line(line: _Line, run: Run, standing: Standing, below: Mapping[str, Prom
     made = Made(plan, Digest.parse(str(composed["tree"])), plain=parse_image(detail))
     for _ in range(_LOOKS):
         with suppress(TagMovedError):
-            return _ship(run, standing, detail, made)
+            return _ship(run, standing, detail, made, under)
         run.log.say("   a tag was moved by hand meanwhile: once more")
-    return _ship(run, standing, detail, made)
+    return _ship(run, standing, detail, made, under)
 
 
-def _ship(run: Run, standing: Standing, detail: Output, made: Made) -> Made:
-    """Make the edits that are to be kept, check what that gives, and move the tags."""
+def _ship(run: Run, standing: Standing, detail: Output, made: Made, under: Below | None) -> Made:
+    """Make the edits that are to be kept, look over and check what that gives, and move the
+    tags."""
     reworked = shipping.rework(run, standing, detail)
+    compiled = run.shop.records.result(made.plan.compile) or {}
+    linted = lint(run, reworked.detail, under.tree if under else None, licenses_of(compiled))
+    reworked = replace(reworked, detail=linted.record(reworked.detail))
     image = parse_image(reworked.detail)
     with loaded_ahead(run, image) as arrive:
         report = check(run, image, str(detail.get("programs", "")))
         arrive()
         published = shipping.publish(run, image, reworked, detail)
-    return replace(made, image=image, report=report, published=published)
+    return replace(made, image=image, report=report, published=published, lint=linted.findings)
 
 
 def _provide_environment(line: _Line, run: Run) -> Environment:

@@ -149,6 +149,7 @@ def _outcome(records: Records, row: Mapping[str, Any], end: Mapping[str, Any]) -
     if run is not None and facts["status"] == "built":
         facts |= {"checks": _checks(end), "moved": _moved(records, run, end)}
         facts["notes"] = list(end.get("notes") or ())
+        facts["lint"] = (image or {}).get("lint", [])
     if run is not None and facts["status"] in ("failed", "skipped"):
         facts["error"] = _error(run, end).as_json()
     return facts

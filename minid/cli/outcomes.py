@@ -45,6 +45,8 @@ def outcome_json(outcome: Outcome) -> dict[str, object]:
         value["checks"] = [
             {"name": result.name, "seconds": result.seconds} for result in made.report.results
         ]
+    if made and made.report:
+        value["lint"] = [finding.as_json() for finding in made.lint]
     if made and made.published:
         value |= {"moved": list(made.published.moved), "notes": list(made.published.notes)}
     if outcome.error:

@@ -32,6 +32,8 @@ RULE_NAMES = (
     "unstripped",
     "world-writable",
 )
+LINT_VERSION = 1
+"""Raised when a rule finds more or less than before, so that every image is looked over again."""
 UNUSED = "unused-ignore"
 """The finding that an entry of `lint.ignore` silences nothing."""
 # Found on some machines or in some releases only: an entry for them may wait.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from minid.errors import MinidError
 from minid.formats.digest import Digest
+from minid.formats.lint import Finding
 from minid.line.planning import Standing
 from minid.model import CheckReport, Image, Published
 from minid.steps.plan import Plan
@@ -23,7 +24,7 @@ class Made:
     a library, the root file system of an image.
 
     `image` is what is tagged; where that was edited by hand, `plain` is what the recipe gives, on
-    which others stand.
+    which others stand. `lint` is what lints found in it.
     """
 
     plan: Plan
@@ -32,6 +33,7 @@ class Made:
     report: CheckReport | None = None
     published: Published | None = None
     plain: Image | None = None
+    lint: tuple[Finding, ...] = ()
 
     @property
     def base(self) -> Image | None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from minid.errors import BuildError, UnpackError
@@ -20,6 +20,7 @@ from minid.formats.url import file_name
 from minid.host.files import temporary_folder
 from minid.host.harvest import harvest
 from minid.host.jobserver import Jobserver
+from minid.host.licenses import read_licenses
 from minid.host.logfile import LogFile
 from minid.host.materialize import write_tree
 from minid.host.sandbox import BuildIdentity, SandboxResult, SandboxSpec, run_sandbox
@@ -63,13 +64,17 @@ class Workplace:
 
 @dataclass(frozen=True, slots=True)
 class InstallTree:
-    """What `make install` left. `tree` and `tar` are blobs; `epoch` is the release's time."""
+    """What `make install` left. `tree` and `tar` are blobs; `epoch` is the release's time.
+
+    `licenses` are the licence files of the source, see `host.licenses`.
+    """
 
     tree: Digest
     tar: Digest
     epoch: int
     seconds: float
     cpu_s: float
+    licenses: Mapping[str, str] = field(default_factory=dict)
 
 
 def compile_source(
@@ -97,6 +102,7 @@ def compile_source(
             (job / name).mkdir()
             (job / name).chmod(0o755)  # the build user reads them, whatever the umask is
         unpacked = _unpack(recipe, archive, job / "src", identity)
+        licenses = read_licenses(job / "src")
         epoch = recipe.source.released or unpacked.newest_mtime
         if not epoch:
             raise BuildError(
@@ -130,6 +136,7 @@ def compile_source(
             epoch=epoch,
             seconds=result.seconds,
             cpu_s=result.cpu_s,
+            licenses=licenses,
         )
 
 

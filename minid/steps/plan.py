@@ -14,6 +14,7 @@ from functools import cache
 
 from minid.errors import RecipeError
 from minid.formats.digest import Digest
+from minid.formats.lint import LINT_VERSION
 from minid.recipe import (
     Certificate,
     Check,
@@ -25,6 +26,7 @@ from minid.recipe import (
     ImageTable,
     Recipe,
     Rootfs,
+    Silence,
     Start,
     StartFile,
     User,
@@ -90,7 +92,7 @@ _FIELDS: dict[type, tuple[str, ...]] = {
     kind: tuple(item.name for item in fields(kind))
     for kind in (
         *(Contents, Rootfs, User, Group, Directory, File, Edit, ImageTable),
-        *(Check, Start, StartFile, Certificate),
+        *(Check, Start, StartFile, Certificate, Silence),
     )
 }
 
@@ -221,6 +223,7 @@ def _plan_image(
         **dict(_flatten("image", recipe.image)),
         **words,
         "check": _text(recipe.checks),
+        "lint": _text([LINT_VERSION, recipe.lint.ignore]),
         "base": base.image if base else "scratch",
     }
     return Plan(compile_key, pack_key, compose_key, image_key, named)

@@ -375,6 +375,15 @@ class Records:
         rows = self._query("SELECT detail FROM images WHERE manifest = ?", (manifest,))
         return dict(json.loads(str(rows[0][0]))) if rows else None
 
+    def last_release(self, recipe: str, version: str) -> dict[str, object] | None:
+        """What is recorded of the newest image of a recipe that has another version."""
+        rows = self._query(
+            "SELECT detail FROM images WHERE recipe = ? AND version <> ?"
+            " ORDER BY created DESC, rowid DESC LIMIT 1",
+            (recipe, version),
+        )
+        return dict(json.loads(str(rows[0][0]))) if rows else None
+
     def images(self) -> list[dict[str, object]]:
         """Every image of the store, newest first."""
         rows = self._query("SELECT detail FROM images ORDER BY created DESC")
