@@ -105,14 +105,26 @@ class Linting:
 
 
 @dataclass(frozen=True, slots=True)
+class Signing:
+    """`[sign]`: the operator's secret `key` (None: nothing is signed by itself), and the public
+    one that `verify-signature` holds to where none is named."""
+
+    key: Path | None = None
+    public: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Publishing:
-    """`[publish]`: where a tested image goes besides the store's own layout."""
+    """`[publish]`: where a tested image goes besides the store's own layout, and how it is signed
+    then (`[sign]`)."""
 
     docker: Literal["auto", "on", "off"] = "auto"
     export: Path | None = None
     registry: str = ""
     registry_insecure: bool = False
     registry_ca: Path | None = None
+    referrers: bool = True
+    sign: Signing = Signing()
 
 
 @dataclass(frozen=True, slots=True)

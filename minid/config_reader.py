@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from minid.config import Config, EnvironmentSpec, Paths, Publishing, Serving
+from minid.config import Config, EnvironmentSpec, Paths, Publishing, Serving, Signing
 from minid.config_tables import CONFIG, MIRROR
 from minid.errors import ConfigError
 from minid.formats.table import Problem, Problems, read_table
@@ -20,6 +20,7 @@ from minid.formats.toml import MAX_BYTES, TomlError, parse_toml
 
 SYSTEM_CONFIG = Path("/etc/minid/config.toml")
 SYSTEM_STATE = Path("/var/lib/minid")
+SIGNING_CREDENTIAL = "sign.key"
 _BUILT_IN = (
     EnvironmentSpec(name="debian", kind="debian"),
     EnvironmentSpec(name="host", kind="host", packages=()),
@@ -118,6 +119,7 @@ def _make_config(
     for key in ("export", "registry_ca"):
         if key in publish:
             publish[key] = _absolute(folder, publish[key])
+    publish["sign"] = _make_signing(values.pop("sign", {}), folder, environ)
     daemon = values.pop("daemon", {})
     if "socket" in daemon:
         daemon["socket"] = _absolute(folder, daemon["socket"])
@@ -130,6 +132,15 @@ def _make_config(
         daemon=Serving(**daemon),
         **values,
     )
+
+
+def _make_signing(values: dict[str, Any], folder: Path, environ: Mapping[str, str]) -> Signing:
+    """The keys of the file; without a secret one there, systemd's credential if it gives one."""
+    keys = {name: _absolute(folder, path) for name, path in values.items()}
+    given = environ.get("CREDENTIALS_DIRECTORY", "")
+    if "key" not in keys and given and Path(given, SIGNING_CREDENTIAL).exists():
+        keys["key"] = Path(given, SIGNING_CREDENTIAL)
+    return Signing(**keys)
 
 
 def _make_environments(

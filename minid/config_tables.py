@@ -214,6 +214,23 @@ PUBLISH = Table(
             "false",
         ),
         Key("registry_ca", A_FILE, "A file with the certificates of its authority.", "none"),
+        Key(
+            "referrers",
+            BOOLEAN,
+            "Whether signatures and attestations go to the registry beside an image.",
+            "true",
+        ),
+    )
+)
+SIGN = Table(
+    (
+        Key(
+            "key",
+            A_FILE,
+            "The secret key, of minisign or OpenSSH, that every published image is signed with.",
+            "the credential `sign.key` where systemd gives it, else none",
+        ),
+        Key("public", A_FILE, "The public key that `minid verify-signature` holds to.", "none"),
     )
 )
 HOST_NAME = text(
@@ -333,5 +350,6 @@ CONFIG = Table(
         Key("notify", NOTIFY, "Who is told what happened."),
         Key("keep", KEEP, "What `minid gc` leaves of what is old."),
         Key("lint", LINT, "How lints of images are taken."),
+        Key("sign", SIGN, "Which key images are signed with."),
     )
 )

@@ -127,9 +127,15 @@ class StoreError(MinidError):
 
 
 class LintError(MinidError):
-    """A lint found something in an image that keeps it from running, or that should not be in it."""
+    """An image would not run as it is, or has something in it that should not be there."""
 
     exit_code = 27
+
+
+class SignatureError(MinidError):
+    """No key that was named signed exactly these bytes."""
+
+    exit_code = 28
 
 
 class HostError(MinidError):

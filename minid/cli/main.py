@@ -53,10 +53,12 @@ COMMANDS = {
     "schema": "print the JSON Schema of recipes, for editors",
     "set": "change an image's metadata: command, environment, comment, …",
     "shell": "work in the root of an image, see what changed, take it back or keep it",
+    "sign": "sign images and files with the operator's key",
     "status": "show each recipe: version, tag, last run, what is to be done",
     "test": "run an image's smoke tests now and show what it answered",
     "undo": "take an edit of an image's metadata back",
     "verify": "prove that the store is whole, and mend it",
+    "verify-signature": "say whether a named key signed an image or a file",
     "why": "show why a file is in an image",
 }
 

@@ -28,6 +28,7 @@ _PACKAGES = {
     "mount": "mount",
     "git": "git",
     "gpgv": "gpgv",
+    "ssh-keygen": "openssh-client",
     "strip": "binutils",
 }
 _CHUNK = 1 << 16
@@ -69,6 +70,7 @@ def run(
     *,
     timeout_s: float,
     input_bytes: bytes | None = None,
+    stdin: int = subprocess.DEVNULL,
     environ: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     pass_fds: Sequence[int] = (),
@@ -77,13 +79,14 @@ def run(
 ) -> Finished:
     """Run a program to its end and return what it wrote, whatever its status is.
 
-    `environ` replaces the clean environment (PATH and LC_ALL=C.UTF-8). HostError when the program
+    Its input is `input_bytes`, or what the descriptor `stdin` reads. `environ` replaces the clean
+    environment (PATH and LC_ALL=C.UTF-8). HostError when the program
     is missing, when `timeout_s` passes, or when it writes more than `max_output` bytes: its whole
     process group is killed then.
     """
     child = start(
         argv,
-        stdin=subprocess.PIPE if input_bytes is not None else subprocess.DEVNULL,
+        stdin=subprocess.PIPE if input_bytes is not None else stdin,
         stderr=subprocess.PIPE,
         environ=environ,
         cwd=cwd,

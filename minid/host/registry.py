@@ -22,6 +22,7 @@ from minid.host.registry_wire import Answer, BrokenError
 PIECE_BYTES = 8 << 20
 _MAX_PIECE_BYTES = 64 << 20
 _MAX_BROKEN = 100
+_MAX_PAGES = 20
 Read = Callable[[int, int], bytes]
 """`read(offset, size)` of a blob."""
 Progress = Callable[[str, int, int], object]
@@ -30,10 +31,12 @@ Progress = Callable[[str, int, int], object]
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What a push did: how many blobs were sent, and how many were there."""
+    """What a push did: how many blobs were sent, and how many were there. `subject` is what the
+    registry says that the manifest refers to, where it keeps an index of that itself."""
 
     sent: int
     present: int
+    subject: str = ""
 
 
 class Registry:
@@ -83,13 +86,19 @@ class Registry:
             else:
                 self._send_blob(descriptor, read(descriptor.digest), progress)
                 sent += 1
-        digest = Digest.of(manifest)
+        subject = self.put_manifest(manifest, media_type, tags)
+        return Pushed(sent, len(blobs) - sent, subject)
+
+    def put_manifest(self, data: bytes, media_type: str, tags: Sequence[str]) -> str:
+        """Put a manifest or index under each tag (without any: under its digest) and read it back;
+        the subject that the registry took note of, or empty."""
+        digest, subject = Digest.of(data), ""
         for tag in tags or (str(digest),):
-            self._put_manifest(manifest, media_type, tag, digest)
+            subject = self._put_manifest(data, media_type, tag, digest)
         got, _ = self.manifest(str(digest))
-        if got != manifest:
+        if got != data:
             raise PublishError(f"{self._name}: expected manifest {digest} back, got other bytes")
-        return Pushed(sent, len(blobs) - sent)
+        return subject
 
     def has_blob(self, digest: Digest) -> bool:
         """Whether the repository has a blob."""
@@ -117,7 +126,7 @@ class Registry:
                 return True
         return False
 
-    def _put_manifest(self, data: bytes, media_type: str, tag: str, digest: Digest) -> None:
+    def _put_manifest(self, data: bytes, media_type: str, tag: str, digest: Digest) -> str:
         headers = {"Content-Type": media_type}
         answer = self._ask(
             "PUT",
@@ -128,6 +137,7 @@ class Registry:
             body=data,
         )
         self._expect_named(answer, digest)
+        return answer.header("oci-subject")
 
     def _expect_named(self, answer: Answer, digest: Digest) -> None:
         named = answer.header("docker-content-digest")
@@ -233,6 +243,22 @@ class Registry:
         if wanted.startswith("sha256:") and found != wanted:
             raise PublishError(f"{self._name}: expected manifest {wanted}, got bytes of {found}")
         return answer.body, answer.header("content-type").partition(";")[0].strip()
+
+    def referrers(self, subject: Digest, artifact_type: str) -> Iterator[bytes]:
+        """The pages of the registry's own index of what refers to a manifest; none at all where it
+        keeps none. The type may be filtered for, or not."""
+        query = urlencode({"artifactType": artifact_type})
+        url = f"{self._path}/referrers/{subject}?{query}"
+        for _ in range(_MAX_PAGES):
+            answer = self._ask("GET", url, (200, 404), "referrers")
+            if answer.status == 404:
+                return
+            yield answer.body
+            following = re.match(r'<([^<>]{1,2000})>\s*;\s*rel="?next"?', answer.header("link"))
+            if following is None:
+                return
+            url = following[1]
+        raise PublishError(f"{self._name}: expected at most {_MAX_PAGES} pages of referrers")
 
     def blob(
         self, digest: Digest, size: int, progress: Progress = lambda *_: None

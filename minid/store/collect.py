@@ -136,6 +136,7 @@ def _without_held(dead: Dead, held: frozenset[Digest]) -> Dead:
 def _delete(connection: sqlite3.Connection, dead: Dead) -> None:
     for sql, keys in (
         ("DELETE FROM images WHERE manifest = ?", [row.key for row in dead.images]),
+        ("DELETE FROM signatures WHERE manifest = ?", [row.key for row in dead.images]),
         ("DELETE FROM results WHERE key = ?", [row.key for row in dead.results]),
         ("DELETE FROM stages WHERE run = ?", list(dead.stages)),
     ):

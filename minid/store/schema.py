@@ -7,7 +7,7 @@ from pathlib import Path
 
 from minid.errors import StoreError
 
-VERSION = 3
+VERSION = 4
 
 RUNS = """
 CREATE TABLE runs (
@@ -143,6 +143,17 @@ CREATE TABLE hosts (
 ) STRICT;
 """
 
+SIGNATURES = """
+CREATE TABLE signatures (
+  manifest TEXT NOT NULL,
+  kind TEXT NOT NULL CHECK (kind IN ('minisign', 'openssh')),
+  key TEXT NOT NULL,
+  signature BLOB NOT NULL,
+  made REAL NOT NULL,
+  PRIMARY KEY (manifest, key)
+) STRICT;
+"""
+
 # The first version knew no queue: its runs began when they were recorded.
 _TO_VERSION_2 = f"""
 DROP INDEX runs_by_recipe;
@@ -166,7 +177,12 @@ SELECT id, run, target, name, from_manifest, to_manifest, moved FROM publication
 DROP TABLE publications_2;
 """  # noqa: S608 (nothing in it comes from outside)
 
-_STEPS = {1: _TO_VERSION_2 + _TO_VERSION_3, 2: _TO_VERSION_3}
+_ALL = RUNS + LINE + MOVES + SERVICE + SIGNATURES
+_STEPS = {
+    1: _TO_VERSION_2 + _TO_VERSION_3 + SIGNATURES,
+    2: _TO_VERSION_3 + SIGNATURES,
+    3: SIGNATURES,
+}
 
 
 def prepare_database(connection: sqlite3.Connection) -> None:
@@ -185,7 +201,7 @@ def prepare_database(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA legacy_alter_table = ON")
     connection.execute("BEGIN IMMEDIATE")  # others may be about to do the same
     (found,) = connection.execute("PRAGMA user_version").fetchone()
-    steps = "" if found == VERSION else _STEPS.get(found, RUNS + LINE + MOVES + SERVICE)
+    steps = "" if found == VERSION else _STEPS.get(found, _ALL)
     for statement in steps.split(";\n"):
         connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {VERSION}")

@@ -82,6 +82,7 @@ NOT_KEYS = {
         *("stream", "script", "query", "params"),
     },
     config.EnvironmentSpec: {"name"},
+    config.Publishing: {"sign"},
     recipe.Source: {"moved_from"},
 }
 KEYS_ONLY = {recipe.Check: {*KINDS} - {"start"}}

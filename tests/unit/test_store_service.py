@@ -134,7 +134,7 @@ def first_database(path: Path) -> None:
 def test_an_old_database_is_brought_up_to_date(tmp_path: Path) -> None:
     path = tmp_path / "records.sqlite"
     first_database(path)
-    with pytest.raises(StoreError, match="expected schema version 3, got 1"):
+    with pytest.raises(StoreError, match="expected schema version 4, got 1"):
         Records(path, writable=False)
     records = Records(path, writable=True)
     (run,) = records.runs()
