@@ -1,4 +1,4 @@
-"""`minid lint`: check recipes and say everything that is wrong with them."""
+"""`minid lint`: check recipes and say everything that is wrong with them; look images over."""
 
 from __future__ import annotations
 
@@ -8,36 +8,35 @@ from pathlib import Path
 
 from minid.cli.folder import add_json_option, load_folder_config, stem_of
 from minid.cli.words import print_json, printable
-from minid.errors import MinidError, RecipeError
+from minid.errors import MinidError, RecipeError, UsageError
 from minid.recipe_reader import load_recipe, load_recipes
 
 
 def configure_parser(parser: argparse.ArgumentParser) -> None:
     """Options of `minid lint`."""
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="default: all recipes")
+    parser.add_argument(
+        "--image", metavar="IMAGE", help="look an image over: a tag, recipe, digest"
+    )
+    parser.add_argument("--rules", action="store_true", help="say what is looked for in images")
     add_json_option(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """0 when nothing is wrong, RecipeError's exit code otherwise."""
-    lines: list[str] = []
-    checked = 0
-    if arguments.files:
-        for file in arguments.files:
-            checked += 1
-            try:
-                load_recipe(file)
-            except MinidError as error:
-                lines += error.message.splitlines()
-    else:
-        from minid.recipe_graph import check_together
+    """0 when nothing is wrong, RecipeError's exit code otherwise; of an image LintError's."""
+    asked = [bool(arguments.files), arguments.image is not None, arguments.rules]
+    if sum(asked) > 1:
+        raise UsageError("lint: expected one of FILE, --image and --rules, got more")
+    if arguments.rules:
+        from minid.cli.lint_images import show_rules
 
-        folder = load_folder_config(arguments).paths.recipes
-        recipes, errors = load_recipes(folder)
-        checked = len(recipes) + len(errors)
-        lines += [line for error in errors for line in error.message.splitlines()]
-        broken = [stem_of(error) for error in errors]
-        lines += [str(problem) for problem in check_together(recipes, broken=broken)]
+        show_rules(as_json=arguments.json)
+        return 0
+    if arguments.image is not None:
+        from minid.cli.lint_images import lint_stored
+
+        return lint_stored(arguments)
+    checked, lines = _lint_files(arguments.files) if arguments.files else _lint_folder(arguments)
     if arguments.json:
         print_json({"checked": checked, "problems": lines})
     else:
@@ -46,3 +45,24 @@ def execute(arguments: argparse.Namespace) -> int:
         if not lines:
             print(f"{checked} recipe{'s' if checked != 1 else ''}: nothing wrong")
     return RecipeError.exit_code if lines else 0
+
+
+def _lint_files(files: list[Path]) -> tuple[int, list[str]]:
+    lines: list[str] = []
+    for file in files:
+        try:
+            load_recipe(file)
+        except MinidError as error:
+            lines += error.message.splitlines()
+    return len(files), lines
+
+
+def _lint_folder(arguments: argparse.Namespace) -> tuple[int, list[str]]:
+    from minid.recipe_graph import check_together
+
+    folder = load_folder_config(arguments).paths.recipes
+    recipes, errors = load_recipes(folder)
+    lines = [line for error in errors for line in error.message.splitlines()]
+    broken = [stem_of(error) for error in errors]
+    lines += [str(problem) for problem in check_together(recipes, broken=broken)]
+    return len(recipes) + len(errors), lines

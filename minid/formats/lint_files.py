@@ -64,8 +64,10 @@ def find_missing_interpreters(subject: Subject) -> Rows:
 
 def _missing_shell(subject: Subject, script: str) -> str:
     words = script.split()
-    if not words or not subject.walker.find(words[0]):
-        return words[0] if words else "nothing"
+    if not words:
+        return ""  # a shell runs it
+    if not subject.walker.find(words[0]):
+        return words[0]
     if words[0].rpartition("/")[2] != "env":
         return ""
     rest = [word for word in words[1:] if not word.startswith("-") and "=" not in word]

@@ -43,7 +43,11 @@ def read_programs(files: frozenset[str], view: FileView) -> ProgramFacts:
     known = set(flavours.values())
     rows = [_missing_row(missing, closure, known) for missing in closure.missing]
     rows += [("symbol-version", row.image_path, _needs(row)) for row in check_versions(closure)]
-    rows += [("foreign-libc", path, detail) for path, detail in _find_foreign(closure, flavours)]
+    told = {path for rule, path, _ in rows if rule == "foreign-libc"}
+    for path, detail in _find_foreign(closure, flavours):
+        if path not in told:
+            told.add(path)
+            rows.append(("foreign-libc", path, detail))
     libcs = [elf for elf in closure.objects.values() if elf.soname == "libc.so.6"]
     minors = [glibc_minor(elf.defines_versions) or 0 for elf in libcs]
     return ProgramFacts(tuple(dict.fromkeys(row for row in rows if row[0])), max(minors, default=0))

@@ -103,12 +103,7 @@ def compile_source(
             (job / name).chmod(0o755)  # the build user reads them, whatever the umask is
         unpacked = _unpack(recipe, archive, job / "src", identity)
         licenses = read_licenses(job / "src")
-        epoch = recipe.source.released or unpacked.newest_mtime
-        if not epoch:
-            raise BuildError(
-                f"{recipe.file}: source.released: expected the release's date, "
-                "because the archive's files have no time"
-            )
+        epoch = _release_time(recipe, unpacked)
         for position, (name, data) in enumerate(patches):
             patch = job / "patches" / f"{position:03d}-{name.replace('/', '_')}"
             patch.write_bytes(data)
@@ -138,6 +133,16 @@ def compile_source(
             cpu_s=result.cpu_s,
             licenses=licenses,
         )
+
+
+def _release_time(recipe: Recipe, unpacked: Unpacked) -> int:
+    epoch = recipe.source.released or unpacked.newest_mtime
+    if not epoch:
+        raise BuildError(
+            f"{recipe.file}: source.released: expected the release's date, "
+            "because the archive's files have no time"
+        )
+    return epoch
 
 
 def _unpack(recipe: Recipe, archive: Path, target: Path, identity: BuildIdentity) -> Unpacked:

@@ -22,8 +22,10 @@ from minid.recipe import (
     Group,
     ImageTable,
     Keep,
+    Lint,
     Recipe,
     Rootfs,
+    Silence,
     Source,
     Track,
     User,
@@ -129,6 +131,7 @@ RECIPE_FIELDS: dict[str, tuple[object, str]] = {
     "track": (Track("index", (("url", "https://upstream.test"),)), ""),
     "checks": ((Check("tcp", port=80),), "image"),
     "keep": (Keep(images=3), ""),
+    "lint": (Lint((Silence("setuid", "as it should be"),)), ""),
 }
 TABLES: dict[str, tuple[type, dict[str, tuple[object, str]]]] = {
     "source": (Source, SOURCE),
