@@ -120,6 +120,7 @@ class Publishing:
 
     docker: Literal["auto", "on", "off"] = "auto"
     export: Path | None = None
+    attest: bool = True
     registry: str = ""
     registry_insecure: bool = False
     registry_ca: Path | None = None

@@ -206,6 +206,12 @@ PUBLISH = Table(
             '"auto"',
         ),
         Key("export", FOLDER, "A folder to write each tested image's archive to.", "none"),
+        Key(
+            "attest",
+            BOOLEAN,
+            "Whether a bill of materials and the provenance lie beside each archive.",
+            "true",
+        ),
         Key("registry", REGISTRY, "A registry, and what to put before each image's name.", '""'),
         Key(
             "registry_insecure",

@@ -33,8 +33,8 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """0, or with --exit-code 1 where something differs."""
+    from minid.line.origins import Story
     from minid.workbench.comparing import compare_sides, container_side, stored_side
-    from minid.workbench.origins import Story
 
     def open_side(name: str) -> Side:
         if name.startswith(_CONTAINER):

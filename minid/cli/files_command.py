@@ -40,8 +40,8 @@ def _count(text: str) -> int:
 
 def execute(arguments: argparse.Namespace) -> int:
     """A tree with the sums of folders, or the largest files."""
+    from minid.line.origins import Story
     from minid.workbench.listing import largest, list_files
-    from minid.workbench.origins import Story
 
     image = open_image(arguments)
     story = Story(image.facts, image.records, image.blobs)

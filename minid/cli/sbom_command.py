@@ -24,8 +24,8 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Write the document, whole or not at all."""
-    from minid.workbench.origins import Story
-    from minid.workbench.sbom import make_bom
+    from minid.line.origins import Story
+    from minid.line.sbom import make_bom
 
     image = open_image(arguments)
     bom = make_bom(Story(image.facts, image.records, image.blobs), image.blobs)

@@ -12,8 +12,8 @@ from minid.cli.words import print_json, printable
 from minid.errors import UsageError
 
 if TYPE_CHECKING:
+    from minid.line.origins import Origin, Story
     from minid.model import Reason
-    from minid.workbench.origins import Origin, Story
 
 
 def configure_parser(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Tell of the path itself, then of what its links lead to."""
-    from minid.workbench.origins import Story
+    from minid.line.origins import Story
 
     image = open_image(arguments)
     story = Story(image.facts, image.records, image.blobs)

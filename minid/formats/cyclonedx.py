@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from minid.formats.bom import Bom, File, Item
 from minid.formats.oci import rfc3339
@@ -21,13 +21,14 @@ def dump_cyclonedx(bom: Bom) -> bytes:
     """The document; equal bills give equal bytes. Packages stand inside the source that they were
     built from."""
     image, others = bom.items[0], bom.items[1:]
+    excluded = _only_built_with(bom)
     inside = {
         link.of: link.to
         for link in bom.links
         if link.how == "made from" and _kind(bom, link.of) == "package"
     }
     components = [
-        _component(item, [other for other in others if inside.get(other.key) == item.key])
+        _component(item, [other for other in others if inside.get(other.key) == item.key], excluded)
         for item in others
         if item.key not in inside
     ]
@@ -42,7 +43,7 @@ def dump_cyclonedx(bom: Bom) -> bytes:
             "tools": {
                 "components": [{"type": "application", "name": "minid", "version": bom.tool}]
             },
-            "component": _component(image, ()),
+            "component": _component(image, (), excluded),
         },
         "components": [*components, *(_file(file) for file in bom.files)],
         "dependencies": list(_dependencies(bom, set(inside.values()))),
@@ -50,17 +51,25 @@ def dump_cyclonedx(bom: Bom) -> bytes:
     return json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
+def _only_built_with(bom: Bom) -> set[str]:
+    """What a build needed of which nothing is in the image, as far as is known."""
+    tools = {link.to for link in bom.links if link.how == "needs to build"}
+    return tools - {link.to for link in bom.links if link.how != "needs to build"}
+
+
 def _kind(bom: Bom, key: str) -> str:
     return next((item.kind for item in bom.items if item.key == key), "file")
 
 
-def _component(item: Item, inside: Iterable[Item]) -> dict[str, object]:
+def _component(item: Item, inside: Iterable[Item], excluded: Set[str]) -> dict[str, object]:
     component: dict[str, object] = {
         "type": "library" if item.library else _TYPES[item.kind],
         "bom-ref": item.key,
         "name": item.name,
         "version": item.version,
     }
+    if item.key in excluded:
+        component["scope"] = "excluded"
     if item.summary:
         component["description"] = item.summary
     if item.digest and item.kind == "image":
@@ -85,7 +94,7 @@ def _component(item: Item, inside: Iterable[Item]) -> dict[str, object]:
         references.append({"type": "website", "url": item.homepage})
     if references:
         component["externalReferences"] = references
-    nested = [_component(other, ()) for other in inside]
+    nested = [_component(other, (), excluded) for other in inside]
     if nested:
         component["components"] = nested
     return component
@@ -113,7 +122,8 @@ def _dependencies(bom: Bom, sources: set[str]) -> Iterable[dict[str, object]]:
         # A source has its packages inside: a package does not need it.
         if of != to and not (to in sources and link.how == "made from"):
             found[of].add(to)
-    found[image] |= {item.key for item in bom.items if item.kind == "package"}
+    there = {item.key for item in bom.items if item.kind == "package"}
+    found[image] |= there - _only_built_with(bom)
     for key, needed in found.items():
         entry: dict[str, object] = {"ref": key}
         if needed:

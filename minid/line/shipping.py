@@ -12,6 +12,7 @@ from minid.formats.oci import architecture_of
 from minid.formats.release import settle_source
 from minid.formats.rootfs import overlay_trees
 from minid.formats.tree import dump_tree
+from minid.line.beside import make_beside
 from minid.line.by_hand import put_by_hand
 from minid.line.edits import Reworked
 from minid.line.edits import rework as rework_edits
@@ -260,6 +261,7 @@ def publish(run: Run, made: Image, reworked: Reworked, under: Output) -> Publish
                 edits=reworked.rows,
                 under=under if reworked.rows else None,
                 seen=reworked.seen,
+                beside=make_beside(shop, reworked.detail),
             ),
             publishing=shop.config.publish,
             blobs=shop.blobs,

@@ -31,7 +31,8 @@ from minid.host.docker_engine import (
     load_image,
     publish_archive,
 )
-from minid.host.files import exclusive_folder, write_file, write_stream
+from minid.host.export_folder import Beside, is_exported, no_files, write_export
+from minid.host.files import exclusive_folder, write_file
 from minid.model import Image, Published
 from minid.store.blobs import Blobs
 from minid.store.edits import EditRow, Edits
@@ -48,7 +49,7 @@ class Publication:
 
     `edits` are recorded with it: those that a run made again, and what it changed in the image's
     metadata; `under` is the image before them. `seen` is what tags pointed at when
-    that was decided.
+    that was decided. `beside` makes what lies beside exported archives.
     """
 
     run: int
@@ -59,6 +60,7 @@ class Publication:
     edits: tuple[EditRow, ...] = ()
     under: Mapping[str, object] | None = None
     seen: Mapping[str, str] = field(default_factory=dict)
+    beside: Beside = no_files
 
 
 class TagMovedError(PublishError):
@@ -85,7 +87,7 @@ def pending_targets(
         pending.append(DOCKER)
     folder = publishing.export
     if folder is not None:
-        files = all((folder / export_name(name)).is_file() for name in image.tags)
+        files = all(is_exported(folder / export_name(name), publishing) for name in image.tags)
         if not files or not _published(records, EXPORT, image):
             pending.append(EXPORT)
     if publishing.registry:
@@ -188,7 +190,7 @@ def publish_targets(
             continue
         try:
             known = known_in_docker(records, image.tags) if target == DOCKER else ()
-            names, refused = _serve(target, image, publishing, blobs, machine, known)
+            names, refused = _serve(target, publication, publishing, blobs, machine, known)
         except PublishError as error:
             if target != DOCKER or publishing.docker != "auto":
                 raise
@@ -203,7 +205,7 @@ def publish_targets(
 
 def _serve(
     target: str,
-    image: Image,
+    publication: Publication,
     publishing: Publishing,
     blobs: Blobs,
     machine: str,
@@ -211,8 +213,8 @@ def _serve(
 ) -> tuple[list[str], list[str]]:
     """The names that moved, and why others did not. `known` are ids of Docker's."""
     if target == DOCKER:
-        return _publish_docker(image, blobs, machine, known)
-    return _export(image, publishing.export, blobs, machine), []
+        return _publish_docker(publication.image, blobs, machine, known)
+    return _export(publication, publishing.export, blobs, machine), []
 
 
 def _publish_registry(
@@ -313,15 +315,16 @@ def _layer_pairs(image: Image) -> tuple[tuple[Digest, Digest], ...]:
     return tuple((layer.diff_id, layer.digest) for layer in image.layers)
 
 
-def _export(image: Image, folder: Path | None, blobs: Blobs, machine: str) -> list[str]:
-    """Write one archive a name into the folder; each file appears whole or not at all."""
+def _export(publication: Publication, folder: Path | None, blobs: Blobs, machine: str) -> list[str]:
+    """Write one archive a name into the folder, with what lies beside it."""
     if folder is None:
         return []
+    image = publication.image
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in image.tags:
             chunks = gzip_chunks(archive_chunks(image, (name,), blobs, machine))
-            write_stream(folder / export_name(name), chunks)
+            write_export(folder / export_name(name), chunks, publication.beside)
     except OSError as error:
         raise PublishError(
             f"{folder}: expected a folder to write archives to, got {error.strerror}",

@@ -13,8 +13,8 @@ from minid.formats.image_edit import FieldChange, compare_configs
 from minid.formats.layer_tree import LayerTree
 from minid.formats.rootfs import Rootfs
 from minid.formats.tree import path_key
+from minid.line.origins import Story
 from minid.model import Entry, Tree
-from minid.workbench.origins import Story
 
 Letter = Literal["A", "M", "D"]
 # What an engine lays into every container, where the image has none.

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from minid.formats.tree import parents
+from minid.line.origins import Origin, Story
 from minid.model import Entry
-from minid.workbench.origins import Origin, Story
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from minid.errors import PublishError, StoreError
 from minid.formats.image_record import parse_image
 from minid.host.docker_engine import engine_answers, inspect_image, is_foreign, remove_image
+from minid.host.export_folder import remove_export
 from minid.host.files import exclusive_folder
+from minid.line.beside import make_beside
 from minid.line.workshop import Workshop
 from minid.model import Published
 from minid.steps.publish import (
@@ -86,7 +88,8 @@ def move_tags(
     if targets:
         gone += [f"{DOCKER} {name}" for name in removed if _untag_docker(shop, name, number)]
         gone += [f"{EXPORT} {name}" for name in removed if _remove_export(shop, name, number)]
-        served = _serve(shop, Publication(0, image, detail, row.time, number))
+        beside = make_beside(shop, detail)
+        served = _serve(shop, Publication(0, image, detail, row.time, number, beside=beside))
         moved += served.moved
         notes = served.notes
     return Moved(number, tuple(moved), notes, tuple(gone))
@@ -146,7 +149,7 @@ def _remove_export(shop: Workshop, name: str, number: int) -> bool:
     before, folder = shop.records.published(EXPORT, name), shop.config.publish.export
     if not before or folder is None:
         return False
-    (folder / export_name(name)).unlink(missing_ok=True)
+    remove_export(folder / export_name(name))
     row = PublicationRow(0, EXPORT, name, before, "", shop.clock(), number)
     shop.records.add_publication(row)
     return True

@@ -242,7 +242,7 @@ def test_names_of_archives(name: str, archive: str) -> None:
 
 
 def test_pending_targets_are_those_that_lack_the_image(shop: Shop, tmp_path: Path) -> None:
-    export = Publishing("off", tmp_path / "export")
+    export = Publishing("off", tmp_path / "export", attest=False)
     image = shop.image(b"1")
     assert pending_targets(OFF, shop.records, image) == ()
     assert pending_targets(Publishing("auto"), shop.records, image) == ()  # no engine answers

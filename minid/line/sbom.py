@@ -24,9 +24,9 @@ from minid.formats.bom import (
 from minid.formats.digest import Digest
 from minid.formats.package_record import Package
 from minid.formats.spdx_license import license_ref, need_expression
+from minid.line.origins import Origin, Story
 from minid.model import Content
 from minid.store.blobs import Blobs
-from minid.workbench.origins import Origin, Story
 
 _PIECE = 8 << 20
 _MAX_FILES = 200_000
@@ -55,6 +55,7 @@ class _Maker:
         self._add_image(story)
         files = tuple(self._files(story))
         for below in _stories(story):
+            self._add_linkable(below, {f"/{file.image_path}": file for file in files})
             self._add_bindings(below, {f"/{file.image_path}": file for file in files})
         return Bom(
             items=tuple(self._items.values()),
@@ -119,7 +120,7 @@ class _Maker:
             self._link(of, how, key)
 
     def _add_release(self, facts: Mapping[str, Any], *, library: bool) -> str:
-        name, version = str(facts["name"]), str(facts["version"])
+        name, version = str(facts.get("program") or facts["name"]), str(facts["version"])
         digest = Digest.parse(str(facts["digest"])) if facts.get("digest") else None
         url = uri_or_nothing(str(facts.get("url", "")))
         key = item_key("Release", name, version, digest.short if digest else "")
@@ -227,6 +228,18 @@ class _Maker:
                 raise self._blobs.damaged(content.blob)
             known = self._sums[content.digest] = old.hexdigest()
         return known
+
+    def _add_linkable(self, story: Story, files: Mapping[str, File]) -> None:
+        """Packages whose archives of objects the build had: inside the programs that are known to
+        have code of them, else only needed to build, as nothing in a program tells."""
+        release = self._releases.get(_image_key(story))
+        for package, into in story.linkable if release else ():
+            assert release is not None
+            key = self._add_package(package)
+            programs = [f"/{path}" for path in into if f"/{path}" in files]
+            for path in programs:
+                self._link(path, "links statically", key)
+            self._link(release, "links statically" if programs else "needs to build", key)
 
     def _add_bindings(self, story: Story, files: Mapping[str, File]) -> None:
         """Which file is bound to which library, and which release or package thus needs another."""

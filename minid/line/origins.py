@@ -118,6 +118,15 @@ class Story:
         return [parse_package(value) for value in self.report.get("packages", ())]
 
     @cached_property
+    def linkable(self) -> Sequence[tuple[Package, tuple[str, ...]]]:
+        """The packages of the environment whose archives of objects the build could link, each with
+        the programs that are known to have code of it."""
+        return [
+            (self.packages[int(item["package"])], tuple(str(path) for path in item["into"]))
+            for item in self.report.get("archives") or ()
+        ]
+
+    @cached_property
     def base(self) -> Story | None:
         """The image below, if there is one and it is known."""
         found = self._base_facts() if self._depth < _DEEPEST else None
