@@ -40,6 +40,7 @@ COMMANDS = {
     "pause": "start no run until resumed",
     "pin": "keep a recipe at a release, in the record or in its file",
     "probe": "run an image's program and say what it missed",
+    "provenance": "print how an image came to be, as an in-toto statement",
     "pull": "take an image of a registry into the store",
     "push": "push an image to a registry, byte for byte",
     "queue": "show the runs that wait and run, and what for",

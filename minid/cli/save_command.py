@@ -33,6 +33,11 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
         help="the folder (default: this one); a FILE.tar or FILE.tar.gz takes all images together, "
         "- is standard output",
     )
+    parser.add_argument(
+        "--attest",
+        action="store_true",
+        help="write the bill of materials and the provenance beside each archive",
+    )
     parser.add_argument("--plain", action="store_true", help="do not compress")
     add_json_option(parser)
 
@@ -41,6 +46,8 @@ def execute(arguments: argparse.Namespace) -> int:
     """0 when every file is there, whole."""
     if not arguments.images and not arguments.container:
         raise UsageError("save: expected an IMAGE or --container, got neither")
+    if arguments.attest and (arguments.container or arguments.output == "-"):
+        raise UsageError("--attest: expected archives of images in a folder, got something else")
     if arguments.output == "-":
         return _to_output(arguments)
     if arguments.plain and (arguments.output or "").endswith(_PACKED):
@@ -57,7 +64,14 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _images(arguments: argparse.Namespace) -> list[dict[str, object]]:
-    from minid.workbench.saving import Wanted, archive_bytes, file_name, write_archive
+    from minid.host.export_folder import no_files
+    from minid.workbench.saving import (
+        Wanted,
+        archive_bytes,
+        attest_beside,
+        file_name,
+        write_archive,
+    )
 
     config = load_folder_config(arguments)
     records, blobs = open_records(config), open_blobs(config)
@@ -66,6 +80,8 @@ def _images(arguments: argparse.Namespace) -> list[dict[str, object]]:
     output = Path(arguments.output or ".")
     plain = arguments.plain or output.name.endswith(".tar")
     together = output.name.endswith((".tar", *_PACKED)) and not output.is_dir()
+    if arguments.attest and together and len(wanted) > 1:
+        raise UsageError(f"--attest: expected one image an archive, got {len(wanted)} in {output}")
     groups = [(output, wanted)] if together else []
     if not together:
         for item in wanted:
@@ -75,7 +91,9 @@ def _images(arguments: argparse.Namespace) -> list[dict[str, object]]:
     written: list[dict[str, object]] = []
     for path, items in groups:
         chunks = archive_bytes(items, blobs, os.uname().machine, plain=plain)
-        size = write_archive(path, chunks)
+        detail = items[0].detail
+        beside = attest_beside(detail, records, blobs) if arguments.attest else no_files
+        size = write_archive(path, chunks, beside)
         names = [name for item in items for name in item.names]
         written.append({"file": str(path), "names": names, "size": size, "kind": "image"})
     return written

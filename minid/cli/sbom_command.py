@@ -41,15 +41,18 @@ def execute(arguments: argparse.Namespace) -> int:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return 0
-    try:
-        _write(Path(arguments.output), data)
-    except OSError as error:
-        raise HostError(
-            f"{arguments.output}: expected to write the document, got {error.strerror}"
-        ) from error
+    write_document(Path(arguments.output), data)
     told = printable(f"{arguments.output}: {len(bom.items)} components, {len(bom.files)} files")
     print(told, file=sys.stderr)  # standard output may be the file
     return 0
+
+
+def write_document(path: Path, data: bytes) -> None:
+    """Write a document where a person wants it; HostError where that is not possible."""
+    try:
+        _write(path, data)
+    except OSError as error:
+        raise HostError(f"{path}: expected to write the document, got {error.strerror}") from error
 
 
 def _write(path: Path, data: bytes) -> None:

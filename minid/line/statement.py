@@ -14,6 +14,7 @@ from minid.formats.bom import image_purl
 from minid.formats.digest import Digest
 from minid.formats.image_edit import dump_change
 from minid.formats.in_toto import Provenance, Resource
+from minid.formats.oci import rfc3339
 from minid.line.edits import chain_of
 from minid.line.origins import Story
 from minid.store.blobs import Blobs
@@ -57,11 +58,17 @@ def make_provenance(
         materials=tuple(_materials(story, inputs, records, blobs)),
         builder=BUILDER,
         versions=_versions(inputs),
-        invocation=str((run.get("log") or {}).get("name", "")).removesuffix(".log"),
+        invocation=_invocation(run),
         started=float(run.get("started", 0)),
         finished=finished,
         byproducts=tuple(_byproducts(story, run)),
     )
+
+
+def _invocation(run: Mapping[str, Any]) -> str:
+    """The log's name without its ending, and since when: no other run of any store has both."""
+    name = str((run.get("log") or {}).get("name", "")).removesuffix(".log")
+    return f"{name}@{rfc3339(int(run['started']))}" if name else ""
 
 
 def _image(story: Story) -> Resource:

@@ -8,11 +8,15 @@ from pathlib import Path
 
 from minid.errors import HostError
 from minid.formats.archive import Packed, iterate_archive, list_all
+from minid.formats.digest import Digest
 from minid.formats.gzip_stream import gzip_chunks
 from minid.formats.image_record import parse_image
 from minid.formats.oci import architecture_of
+from minid.host.export_folder import Beside, no_files, write_export
 from minid.host.files import write_stream
+from minid.line.attest import Attestations
 from minid.store.blobs import Blobs
+from minid.store.records import Records
 
 Detail = Mapping[str, object]
 
@@ -48,11 +52,26 @@ def archive_bytes(
     yield from chunks if plain else gzip_chunks(chunks)
 
 
-def write_archive(path: Path, chunks: Iterable[bytes]) -> int:
-    """Write a file whole or not at all; its size. HostError where it cannot be written."""
+def write_archive(path: Path, chunks: Iterable[bytes], beside: Beside = no_files) -> int:
+    """Write a file whole or not at all, then what is to lie beside it; its size. What lay beside an
+    archive that was there goes. HostError where it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_stream(path, chunks)
+        if beside is no_files and not path.exists():
+            write_stream(path, chunks)
+        else:
+            write_export(path, chunks, beside)
         return path.stat().st_size
     except OSError as error:
         raise HostError(f"{path}: expected to write the archive, got {error.strerror}") from error
+
+
+def attest_beside(detail: Detail, records: Records, blobs: Blobs) -> Beside:
+    """What makes bill and provenance to lie beside an archive of this image alone."""
+    documents = Attestations(detail, records, blobs)
+
+    def beside(archive: Path, digest: Digest) -> dict[str, bytes]:
+        made = documents.make((archive.name, digest))
+        return {item.suffix: item.data for item in made}
+
+    return beside
