@@ -17,6 +17,7 @@ from minid.formats.registry_name import RegistryName, has_registry, parse_regist
 
 if TYPE_CHECKING:
     from minid.config import Config
+    from minid.formats.oci_artifact import Attachment
     from minid.host.registry_connection import Place
     from minid.model import Image
 
@@ -31,6 +32,11 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
         help="where to (default: publish.registry of config.toml, and the image's own name)",
     )
     add_registry_options(parser)
+    parser.add_argument(
+        "--no-referrers",
+        action="store_true",
+        help="without signatures, bill of materials and provenance",
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     add_json_option(parser)
 
@@ -62,14 +68,22 @@ def execute(arguments: argparse.Namespace) -> int:
 
     config = load_folder_config(arguments)
     records, blobs = open_records(config), open_blobs(config)
-    image = parse_image(find_image(records, arguments.image))
+    facts = find_image(records, arguments.image)
+    image = parse_image(facts)
     manifest = blobs.read(image.manifest)
     named = {row.name for row in records.tags() if row.manifest == str(image.manifest)}
+    attachments: tuple[Attachment, ...] = ()
+    if config.publish.referrers and not arguments.no_referrers:
+        from minid.line.attaching import list_attachments
+
+        attachments = list_attachments(facts, records, blobs)
     results = []
     for name, tags in _places(arguments, config, image, named):
         place = registry_place(arguments, config, name)
         with transfer_progress(quiet=arguments.quiet or arguments.json) as progress:
-            pushed = push_image(manifest, place, tags, blobs.read_range, progress)
+            pushed = push_image(
+                manifest, place, tags, blobs.read_range, progress, attachments=attachments
+            )
         shown = [f"{name}:{tag}" for tag in tags] or [f"{name}@{image.manifest}"]
         results.append(
             {
@@ -77,12 +91,14 @@ def execute(arguments: argparse.Namespace) -> int:
                 "manifest": str(image.manifest),
                 "sent": pushed.sent,
                 "present": pushed.present,
+                "referrers": [item.artifact_type for item in attachments],
             }
         )
         if not arguments.json:
             for text in shown:
                 print(f"{printable(text)}: {image.manifest}")
-            print(f"  {pushed.sent} blobs sent, {pushed.present} were there")
+            beside = f"; {len(attachments)} referrers" if attachments else ""
+            print(f"  {pushed.sent} blobs sent, {pushed.present} were there{beside}")
     if arguments.json:
         print_json(results)
     return 0

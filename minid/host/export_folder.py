@@ -32,6 +32,11 @@ def companion_path(archive: Path, suffix: str) -> Path:
     return archive.with_name(stem + suffix)
 
 
+def packing(archive: Path) -> str:
+    """What a signature's suffix follows: `.tar.gz`, or `.tar`."""
+    return _PACKED if archive.name.endswith(_PACKED) else _PLAIN
+
+
 def is_exported(archive: Path, publishing: Publishing) -> bool:
     """Whether an archive and all that is to lie beside it are there."""
     documents = _DOCUMENTS if publishing.attest else ()

@@ -11,10 +11,12 @@ from minid.config import Publishing
 from minid.errors import PublishError
 from minid.formats.digest import Digest
 from minid.formats.oci import LAYER_TYPE, MANIFEST_TYPE, Descriptor
+from minid.formats.oci_artifact import Attachment
 from minid.formats.registry_name import RegistryName, has_registry, parse_registry_name
 from minid.host.registry import Progress, Pushed, Read, Registry
 from minid.host.registry_connection import Connection, Place
 from minid.host.registry_logins import find_login
+from minid.host.registry_referrers import attach
 from minid.model import Image
 
 ReadRange = Callable[[Digest, int, int], bytes]
@@ -48,6 +50,7 @@ def publish_names(
     manifest: bytes,
     read_range: ReadRange,
     beside: Sequence[str] = (),
+    attachments: Sequence[Attachment] = (),
 ) -> Iterator[list[str]]:
     """Push an image to the registry of the configuration under all of its names, and give those of
     each repository once they have moved there; PublishError where one is refused. Layers that the
@@ -69,7 +72,7 @@ def publish_names(
         )
         own = place.name.repository
         others = [other for other in near if other != own]
-        push_image(manifest, place, tags, read_range, beside=others)
+        push_image(manifest, place, tags, read_range, beside=others, attachments=attachments)
         near.append(own)
         yield [f"{repository}:{tag}" for tag in tags]
 
@@ -82,9 +85,11 @@ def push_image(
     progress: Progress = lambda *_: None,
     *,
     beside: Sequence[str] = (),
+    attachments: Sequence[Attachment] = (),
 ) -> Pushed:
     """Push an image under tags of the place's repository (without any: under its digest alone).
-    `beside` are repositories of the same registry that may have some of it.
+    `beside` are repositories of the same registry that may have some of it; the `attachments` are
+    there before a tag is.
 
     PublishError where the registry refuses, or where the bytes of a blob are not those of its
     digest. No tag moved then.
@@ -107,4 +112,12 @@ def push_image(
         registry = Registry(connection, writes=True)
         unique = list({part.digest: part for part in descriptors}.values())
         media_type = str(described.get("mediaType", MANIFEST_TYPE))
-        return registry.push(manifest, media_type, unique, read, tags, progress, beside=beside)
+        early = () if attachments else tags
+        pushed = registry.push(manifest, media_type, unique, read, early, progress, beside=beside)
+        if attachments:
+            attach(
+                registry, Descriptor(media_type, Digest.of(manifest), len(manifest)), attachments
+            )
+            if tags:
+                registry.put_manifest(manifest, media_type, tags)
+        return pushed

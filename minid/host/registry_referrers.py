@@ -44,27 +44,23 @@ class Attached:
     tagged: bool = False
 
 
-def attach(place: Place, subject: Descriptor, attachments: Sequence[Attachment]) -> Attached:
-    """Put artifacts that refer to `subject` into the place's repository, and have them found there.
+def attach(registry: Registry, subject: Descriptor, attachments: Sequence[Attachment]) -> Attached:
+    """Put artifacts that refer to `subject` into its repository, and have them found there.
 
     Each is read back by its digest. PublishError where the registry refuses. What is there already
     is not sent again. Between two that write one fallback tag at once the later wins.
     """
-    if not attachments:
-        return Attached(())
-    with Connection(place) as connection:
-        registry = Registry(connection, writes=True)
-        added: list[Entry] = []
-        unlisted: list[Entry] = []
-        for attachment in attachments:
-            entry, listed = _push(registry, attachment, subject)
-            added.append(entry)
-            if not listed:
-                unlisted.append(entry)
-        if unlisted:
-            _put_index(registry, place, subject.digest, unlisted)
-        digests = tuple(Digest.parse(str(entry["digest"])) for entry in added)
-        return Attached(digests, bool(unlisted))
+    added: list[Entry] = []
+    unlisted: list[Entry] = []
+    for attachment in attachments:
+        entry, listed = _push(registry, attachment, subject)
+        added.append(entry)
+        if not listed:
+            unlisted.append(entry)
+    if unlisted:
+        _put_index(registry, subject.digest, unlisted)
+    digests = tuple(Digest.parse(str(entry["digest"])) for entry in added)
+    return Attached(digests, bool(unlisted))
 
 
 def _push(registry: Registry, attachment: Attachment, subject: Descriptor) -> tuple[Entry, bool]:
@@ -81,7 +77,7 @@ def _push(registry: Registry, attachment: Attachment, subject: Descriptor) -> tu
     return refer(attachment, manifest), pushed.subject == str(subject.digest)
 
 
-def _put_index(registry: Registry, place: Place, subject: Digest, added: Sequence[Entry]) -> None:
+def _put_index(registry: Registry, subject: Digest, added: Sequence[Entry]) -> None:
     tag = fallback_tag(subject)
     try:
         before = _tagged(registry, tag)
@@ -90,7 +86,7 @@ def _put_index(registry: Registry, place: Place, subject: Digest, added: Sequenc
             registry.put_manifest(dump_referrers(after), INDEX_TYPE, (tag,))
     except ValueError as error:
         raise PublishError(
-            f"{place.name}: tag {tag}: expected an index of referrers, got: {error}",
+            f"tag {tag}: expected an index of referrers, got: {error}",
             hint="--no-referrers, or publish.referrers = false, leaves it alone",
         ) from error
 

@@ -12,6 +12,7 @@ from minid.formats.oci import architecture_of
 from minid.formats.release import settle_source
 from minid.formats.rootfs import overlay_trees
 from minid.formats.tree import dump_tree
+from minid.line.attaching import list_attachments
 from minid.line.beside import make_beside
 from minid.line.by_hand import put_by_hand
 from minid.line.edits import Reworked
@@ -262,6 +263,7 @@ def publish(run: Run, made: Image, reworked: Reworked, under: Output) -> Publish
                 under=under if reworked.rows else None,
                 seen=reworked.seen,
                 beside=make_beside(shop, reworked.detail),
+                attachments=lambda: list_attachments(reworked.detail, shop.records, shop.blobs),
             ),
             publishing=shop.config.publish,
             blobs=shop.blobs,

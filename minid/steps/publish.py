@@ -7,6 +7,7 @@ passed come here.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from minid.formats.oci import (
     architecture_of,
     dump_index,
 )
+from minid.formats.oci_artifact import Attachment
 from minid.formats.registry_name import has_registry
 from minid.host.docker_engine import (
     Archive,
@@ -37,10 +39,12 @@ from minid.model import Image, Published
 from minid.store.blobs import Blobs
 from minid.store.edits import EditRow, Edits
 from minid.store.records import PublicationRow, Records
+from minid.store.signatures import Signatures, sign_stored
 
 DOCKER = "docker"
 EXPORT = "export"
 REGISTRY = "registry"
+SIGNATURE = "signature"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,8 @@ class Publication:
 
     `edits` are recorded with it: those that a run made again, and what it changed in the image's
     metadata; `under` is the image before them. `seen` is what tags pointed at when
-    that was decided. `beside` makes what lies beside exported archives.
+    that was decided. `beside` makes what lies beside exported archives, `attachments` what goes to
+    registries with the image.
     """
 
     run: int
@@ -61,6 +66,7 @@ class Publication:
     under: Mapping[str, object] | None = None
     seen: Mapping[str, str] = field(default_factory=dict)
     beside: Beside = no_files
+    attachments: Callable[[], Sequence[Attachment]] = tuple
 
 
 class TagMovedError(PublishError):
@@ -82,6 +88,8 @@ def pending_targets(
     """The targets besides the store that lack the image now. Quick: one ping of the engine, or what
     `answers` remembers of one."""
     pending = []
+    if publishing.sign.key and not Signatures(records.database).of(str(image.manifest)):
+        pending.append(SIGNATURE)  # first: it goes with the image to the others
     wanted = publishing.docker != "off" and not _published(records, DOCKER, image)
     if wanted and (publishing.docker == "on" or answers()):
         pending.append(DOCKER)
@@ -142,12 +150,14 @@ def publish_image(
 ) -> Published:
     """Move the image's tags in the store, then at the other targets that lack it.
 
-    TagMovedError, with nothing moved, where a tag is not where it was seen. PublishError where a
+    TagMovedError, with nothing moved, where a tag is not where it was seen; KeyFileError likewise
+    for a key to sign with that is missing or locked. PublishError where a
     target that was demanded refuses; the store's tags have moved then. With `docker = "auto"` a
     refusal of the engine is a note.
     """
     image = publication.image
     blobs.flush()
+    sign_image(publication, publishing, blobs, records)
     with exclusive_folder(blobs.root):  # the layout is written from the records as they are then
         for name, manifest in publication.seen.items():
             if records.tagged(name) != manifest:
@@ -168,6 +178,24 @@ def publish_image(
     return Published((*(f"store {row.name}" for row in rows), *served.moved), served.notes)
 
 
+def sign_image(
+    publication: Publication, publishing: Publishing, blobs: Blobs, records: Records
+) -> None:
+    """Have the image signed by the configured key if there is one, before anything points at it.
+    KeyFileError where the key is missing or locked."""
+    if publishing.sign.key is not None:
+        image = publication.image
+        sign_stored(
+            image.manifest,
+            image.tags[0] if image.tags else image.manifest.short,
+            publishing.sign.key,
+            blobs,
+            records.database,
+            environ=os.environ,
+            now=publication.now,
+        )
+
+
 def publish_targets(
     publication: Publication,
     *,
@@ -185,6 +213,9 @@ def publish_targets(
     moved: list[str] = []
     notes: list[str] = []
     for target in pending_targets(publishing, records, image):
+        if target == SIGNATURE:
+            sign_image(publication, publishing, blobs, records)
+            continue
         if target == REGISTRY:
             moved += _publish_registry(publication, publishing, blobs, records)
             continue
@@ -226,7 +257,10 @@ def _publish_registry(
     moved: list[str] = []
     image, beside = publication.image, _beside(publication.detail, publishing, records)
     manifest = blobs.read(image.manifest)
-    for names in publish_names(image, publishing, manifest, blobs.read_range, beside):
+    attachments = publication.attachments() if publishing.referrers else ()
+    for names in publish_names(
+        image, publishing, manifest, blobs.read_range, beside, attachments=attachments
+    ):
         _record(publication, registry_target(publishing), names, records)
         moved += [f"{REGISTRY} {name}" for name in names]
     return moved

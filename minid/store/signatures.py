@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from minid.formats.digest import Digest
+from minid.store.blobs import Blobs
 from minid.store.database import Database
 
 Kind = Literal["minisign", "openssh"]
@@ -45,3 +49,24 @@ class Signatures:
                 " VALUES (?, ?, ?, ?, ?)",
                 (row.manifest, row.kind, row.key, row.signature, row.made),
             )
+
+
+def sign_stored(
+    manifest: Digest,
+    name: str,
+    key: Path,
+    blobs: Blobs,
+    database: Database,
+    *,
+    environ: Mapping[str, str],
+    now: float,
+) -> None:
+    """Sign a manifest, unless it is signed by this key. KeyFileError for a key that is missing or
+    locked."""
+    from minid.host.signing import open_signer
+
+    signer, signatures = open_signer(key, environ), Signatures(database)
+    if any(row.key == signer.key for row in signatures.of(str(manifest))):
+        return
+    made = signer.sign_bytes(blobs.read(manifest), name)
+    signatures.add(SignatureRow(str(manifest), signer.kind, signer.key, made, now))

@@ -10,9 +10,10 @@ from minid.formats.image_record import parse_image
 from minid.host.docker_engine import engine_answers, inspect_image, is_foreign, remove_image
 from minid.host.export_folder import remove_export
 from minid.host.files import exclusive_folder
+from minid.line.attaching import list_attachments
 from minid.line.beside import make_beside
 from minid.line.workshop import Workshop
-from minid.model import Published
+from minid.model import Image, Published
 from minid.steps.publish import (
     DOCKER,
     EXPORT,
@@ -20,6 +21,7 @@ from minid.steps.publish import (
     export_name,
     known_in_docker,
     publish_targets,
+    sign_image,
     write_layout,
 )
 from minid.store.edits import EditRow, Edits
@@ -55,7 +57,8 @@ def move_tags(
     store. `expected` has the manifest digest (or "") that a tag must still have: StoreError, with
     nothing done, where one moved meanwhile or a blob is missing. `removed` tags go, in Docker and
     the export folder too. PublishError, with nothing done, where Docker is demanded and silent or
-    has a name for somebody else's image; after the store's tags have moved, where a target that was
+    has a name for somebody else's image; KeyFileError likewise for a key to sign with that is
+    missing or locked; PublishError, after the store's tags have moved, where a target that was
     demanded refuses.
     """
     image = replace(parse_image(detail), tags=tuple(names))
@@ -68,6 +71,9 @@ def move_tags(
             hint="`minid verify` says what, `minid gc` may just have removed it",
         )
     shop.blobs.flush()
+    publication = _publication(shop, image, detail, row.time)
+    if targets:
+        sign_image(publication, shop.config.publish, shop.blobs, shop.records)
     with exclusive_folder(shop.blobs.root):  # of two that move a tag the second sees the first
         for name, before in (expected or {}).items():
             if shop.records.tagged(name) != before:
@@ -88,11 +94,24 @@ def move_tags(
     if targets:
         gone += [f"{DOCKER} {name}" for name in removed if _untag_docker(shop, name, number)]
         gone += [f"{EXPORT} {name}" for name in removed if _remove_export(shop, name, number)]
-        beside = make_beside(shop, detail)
-        served = _serve(shop, Publication(0, image, detail, row.time, number, beside=beside))
+        served = _serve(shop, replace(publication, edit=number))
         moved += served.moved
         notes = served.notes
     return Moved(number, tuple(moved), notes, tuple(gone))
+
+
+def _publication(
+    shop: Workshop, image: Image, detail: Mapping[str, object], now: float
+) -> Publication:
+    """An image on its way, with what goes beside it."""
+    return Publication(
+        0,
+        image,
+        detail,
+        now,
+        beside=make_beside(shop, detail),
+        attachments=lambda: list_attachments(detail, shop.records, shop.blobs),
+    )
 
 
 def _serve(shop: Workshop, what: Publication) -> Published:

@@ -128,6 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif "/uploads/" in self.path:
             end = len(state.upload) - 1
             self.answer(204, Location=self.path, Range=f"0-{max(end, 0)}")
+        elif "/referrers/" in self.path:
+            self.give_referrers()
         elif "/manifests/" in self.path:
             found = state.manifests.get(self.path.rpartition("/")[2])
             if found is not None and state.fault == "other bytes":
@@ -135,6 +137,23 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(200, found) if found is not None else self.answer(404)
         else:
             self.give_blob(state.blobs.get(self.path.rpartition("/")[2], b""))
+
+    def give_referrers(self) -> None:
+        """Its own index of what refers to a manifest, two a page, if it has such an index."""
+        state, parts = self.state, urlsplit(self.path)
+        if state.fault != "referrers":
+            self.answer(404)
+            return
+        subject, start = parts.path.rpartition("/")[2], int(parse_qs(parts.query).get("n", "0")[0])
+        entries = []
+        for digest, data in sorted(state.manifests.items()):
+            value = json.loads(data)
+            if digest.startswith("sha256:") and value.get("subject", {}).get("digest") == subject:
+                facts = {"mediaType": value["mediaType"], "digest": digest, "size": len(data)}
+                entries.append(facts | {"artifactType": value["artifactType"]})
+        index = {"schemaVersion": 2, "manifests": entries[start : start + 2]}
+        more = {"Link": f'<{parts.path}?n={start + 2}>; rel="next"'} if entries[start + 2 :] else {}
+        self.answer(200, json.dumps(index).encode(), **more)
 
     def give_blob(self, found: bytes) -> None:
         state = self.state
@@ -191,7 +210,9 @@ class _Handler(BaseHTTPRequestHandler):
             digest = "sha256:" + hashlib.sha256(data).hexdigest()
             state.manifests[digest] = state.manifests[self.path.rpartition("/")[2]] = data
             named = digest if state.fault != "other digest" else "sha256:" + "0" * 64
-            self.answer(201, Docker_Content_Digest=named)
+            subject = json.loads(data).get("subject", {}).get("digest", "")
+            noted = {"OCI_Subject": subject} if state.fault == "referrers" and subject else {}
+            self.answer(201, Docker_Content_Digest=named, **noted)
             return
         digest = "sha256:" + self.path.rpartition("sha256:")[2]
         if digest != "sha256:" + hashlib.sha256(state.upload).hexdigest():
