@@ -105,7 +105,16 @@ def test_three_recipes_that_stand_on_each_other_are_built() -> None:
                 for m in heard
                 if m["event"] == "stage_finished" and m["run"] == runs["hello"]
             ]
-            assert stages == ["fetch", "compile", "pack", "compose", "image", "check", "publish"]
+            assert stages == [
+                "fetch",
+                "compile",
+                "pack",
+                "compose",
+                "image",
+                "lint",
+                "check",
+                "publish",
+            ]
             assert yard.plan() == dict.fromkeys(runs), "all is up to date"
             row = yard.row(runs["hello"])
             assert row.status == "ok"

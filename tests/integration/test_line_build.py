@@ -12,7 +12,7 @@ from tests.support.line import HELLO_FILES, Line, new_line
 from tests.support.require import require
 
 pytestmark = pytest.mark.integration
-STAGES = ["compile", "pack", "compose", "image", "check", "publish"]
+STAGES = ["compile", "pack", "compose", "image", "lint", "check", "publish"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -234,5 +234,5 @@ def test_edit_taken_back_moves_the_tag_back_and_compiles_nothing(line: Line) -> 
     assert line.build("hello")["hello"]["manifest"] != first
     line.edit("hello", "go away", "welcome")
     assert line.build("hello")["hello"]["manifest"] == first
-    assert worked(line, "hello") == ["publish"]
+    assert worked(line, "hello") == ["lint", "publish"]
     assert line.tags()["hello:latest"] == first

@@ -20,7 +20,7 @@ from tests.support.require import require
 
 pytestmark = pytest.mark.integration
 
-STAGES = ["fetch", "compile", "pack", "compose", "image", "check", "publish"]
+STAGES = ["fetch", "compile", "pack", "compose", "image", "lint", "check", "publish"]
 # strace counts each thread's calls on its own. A run makes about 8 link, 16 fsync and 150 pwrite64
 # in the recipe's thread, and 29 pwrite64 in the first.
 CALLS = [
