@@ -22,7 +22,9 @@ def recipe(url: str, distro: str = "") -> Recipe:
         distro=Distro(distro, "1.2.3", DEBIAN) if distro else None,
         alternatives=(Alternative("https://other.example/w-{version}.tar.gz", OTHER),),
     )
-    return Recipe("web-static", Path("web-static.toml"), Path("web-static"), "image", source, Build())
+    return Recipe(
+        "web-static", Path("web-static.toml"), Path("web-static"), "image", source, Build()
+    )
 
 
 @pytest.mark.parametrize(
