@@ -32,7 +32,7 @@ from minid.host.ssh_keygen import NAMESPACES, check_with_ssh, find_signers
 
 MAX_BYTES = max(MAX_SIGNATURE_BYTES, MAX_MINISIGN_BYTES)
 _MAX_ALLOWED_BYTES = 1 << 20
-_LITERAL = re.compile(r"RW[A-Za-z0-9+/]{53}=?|(sk-)?(ssh|ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/]+=*.*")
+_LITERAL = re.compile(r"RW[A-Za-z0-9+/]{54}|(sk-)?(ssh|ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/]+=*.*")
 _OWN_NAME = "pinned"
 
 

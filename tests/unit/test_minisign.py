@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
 from pathlib import Path
 
@@ -12,9 +13,14 @@ from minisign import KeyPair
 from minid.formats import minisign
 from minid.formats.minisign import (
     BadSignatureError,
+    LockedKeyError,
     check_minisign,
+    check_minisign_bytes,
     named_file,
+    open_secret_key,
     parse_public_key,
+    public_key_id,
+    signature_key,
 )
 
 # The example of the program's own page: `minisign -Vm myfile.txt -P RW…`.
@@ -122,3 +128,41 @@ def test_file_that_a_trusted_comment_names():
     assert named_file("timestamp:1\tfile:x-1.0.tar.gz\thashed") == "x-1.0.tar.gz"
     assert named_file("timestamp:1") == ""
     assert named_file("about file:x") == ""
+
+
+# signing
+
+
+def test_what_is_signed_holds(archive: Path):
+    opened = open_secret_key(bytes(PAIR.secret_key), None)
+    with archive.open("rb") as file:
+        made = opened.sign(file, "timestamp:1\tfile:x")
+    assert check(archive, made) == "timestamp:1\tfile:x"
+    assert (opened.public, signature_key(made)) == (KEY, opened.id)
+    assert public_key_id(PAGES_KEY) == "E7620F1842B4E81F"  # as the program prints it
+    assert str(PAIR.secret_key.to_base64()) not in repr(opened)
+
+
+def test_a_locked_key_wants_its_password():
+    pair = KeyPair.generate()
+    pair.secret_key.encrypt("canary", opslimit=1, memlimit=1)
+    data = bytes(pair.secret_key)
+    for password in (None, "", "canary-not"):
+        with pytest.raises(LockedKeyError) as caught:
+            open_secret_key(data, password)
+        assert "canary" not in str(caught.value)
+    opened = open_secret_key(data, "canary")
+    made = opened.sign(io.BytesIO(b"x"), "c")
+    assert check_minisign_bytes(pair.public_key.to_base64().decode(), made, b"x") == "c"
+
+
+def test_damaged_secret_keys_are_refused_without_their_bytes():
+    data = bytes(PAIR.secret_key)
+    packed = bytearray(base64.b64decode(data.splitlines()[1]))
+    packed[70] ^= 1  # in the seed: the key's checksum is not looked at where there is no password
+    damaged = data.splitlines()[0] + b"\n" + base64.b64encode(bytes(packed)) + b"\n"
+    for bad in (b"", data[:-9], b"x" * 9000, bytes(PAIR.public_key), damaged):
+        with pytest.raises(ValueError) as caught:
+            open_secret_key(bad, None)
+        assert len(str(caught.value)) < 100
+        assert caught.value.__suppress_context__
