@@ -129,6 +129,8 @@ def check_killed(line: Line, before: dict[str, str]) -> None:
     check_store(line)
     for tag, digest in before.items():
         check_image(line, tag, digest)
+    for path in (line.folder / "images").glob("*.provenance.json"):
+        check_told(path.with_name(path.name.replace(".provenance.json", ".tar.gz")), path)
     assert line.query("list")
 
 
@@ -158,14 +160,25 @@ def check_clean(line: Line) -> None:
         "oci-layout",
         "tmp",
     ]
-    names = {tag.replace(":", "_") + "-image.tar.gz" for tag in line.tags()}
-    assert {path.name for path in (line.folder / "images").iterdir()} == names
+    images = line.folder / "images"
+    stems = {tag.replace(":", "_") + "-image" for tag in line.tags()}
+    suffixes = (".tar.gz", ".spdx.json", ".provenance.json")
+    names = {stem + suffix for stem in stems for suffix in suffixes}
+    assert {path.name for path in images.iterdir()} == names
+    for stem in stems:
+        check_told(images / f"{stem}.tar.gz", images / f"{stem}.provenance.json")
     records = Records(line.state / "records.sqlite", writable=False)
     try:
         assert not records.has_running()
     finally:
         records.close()
     assert traces(line) == []
+
+
+def check_told(archive: Path, provenance: Path) -> None:
+    """What lies beside an archive is about it."""
+    _, file = json.loads(provenance.read_bytes())["subject"]
+    assert file["digest"]["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
 
 
 def kill_at(line: Line, words: str) -> bool:
