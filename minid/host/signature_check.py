@@ -98,8 +98,9 @@ def _read(path: Path, what: str) -> bytes:
 
 def check_any(where: str, pinned: Pinned, signatures: Iterable[bytes], data: BinaryIO) -> Held:
     """What the first of the signatures that holds says; SignatureError where none does."""
+    found = list(signatures)
     refused = []
-    for signature in signatures:
+    for signature in [one for one in found if _is_of(pinned, one)] or found:
         data.seek(0)
         try:
             return check_signature(where, pinned, signature, data)
@@ -119,7 +120,7 @@ def check_signature(where: str, pinned: Pinned, signature: bytes, data: BinaryIO
     try:
         if len(signature) > MAX_BYTES:
             raise ValueError(f"expected at most {MAX_BYTES} bytes, got more")
-        if signature.lstrip().startswith(BEGIN) != (pinned.kind == "openssh"):
+        if not _is_of(pinned, signature):
             raise ValueError(f"expected one of {pinned.kind}, got another kind")
         if pinned.kind == "openssh":
             return _check_openssh(pinned, signature, data)
@@ -128,6 +129,11 @@ def check_signature(where: str, pinned: Pinned, signature: bytes, data: BinaryIO
         raise SignatureError(
             f"{where}: expected a signature by {pinned.name} that holds, got: {error}"
         ) from error
+
+
+def _is_of(pinned: Pinned, signature: bytes) -> bool:
+    """Whether a signature looks like one of the pinned kind."""
+    return signature.lstrip().startswith(BEGIN) == (pinned.kind == "openssh")
 
 
 def _check_minisign(pinned: Pinned, signature: bytes, data: BinaryIO) -> Held:

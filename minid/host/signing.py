@@ -5,6 +5,7 @@ What a secret key holds stays in this process (minisign) or in ssh-keygen and th
 
 from __future__ import annotations
 
+import errno
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -69,6 +70,8 @@ def open_signer(
 
 def _read_key(key: Path) -> bytes:
     try:
+        if key.exists() and not key.is_file():  # a pipe would be waited for
+            raise OSError(errno.EINVAL, "something that is no file")
         with key.open("rb") as file:
             data = file.read(_MAX_KEY_BYTES + 1)
     except OSError as error:

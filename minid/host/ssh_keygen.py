@@ -56,7 +56,8 @@ def check_with_ssh(
         done = process.run(argv, timeout_s=_TIMEOUT_S, stdin=data.fileno(), max_output=1 << 20)
     if done.status == 0:
         return ""
-    return _last_words(done.stderr) or _last_words(done.stdout) or f"status {done.status}"
+    why = _last_words(done.stderr) or _last_words(done.stdout) or f"status {done.status}"
+    return why.replace(str(listed), "the allowed signers")
 
 
 @contextlib.contextmanager
