@@ -9,7 +9,6 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from minid import __version__
-from minid.errors import StoreError
 from minid.formats.bom import image_purl
 from minid.formats.digest import Digest
 from minid.formats.image_edit import dump_change
@@ -83,12 +82,14 @@ def _image(story: Story) -> Resource:
 
 
 def _inputs(story: Story, blobs: Blobs) -> Mapping[str, str]:
-    """The named inputs of the image's plan; empty for what an older minid made."""
-    try:
-        found = json.loads(blobs.read(Digest.parse(str(story.facts["plan"]))))
-    except (StoreError, KeyError, ValueError):
+    """The named inputs of the image's plan; empty for what an older minid made.
+
+    StoreError where they are damaged: half a provenance would not be told from a whole one.
+    """
+    if "plan" not in story.facts:
         return {}
-    return {str(key): str(value) for key, value in found.items()} if found else {}
+    found = json.loads(blobs.read(Digest.parse(str(story.facts["plan"]))))
+    return {str(key): str(value) for key, value in found.items()}
 
 
 def _value(name: str, text: str) -> object:
@@ -96,7 +97,10 @@ def _value(name: str, text: str) -> object:
         return str(Digest.of(text.encode()))
     if name in _TEXTS or name.startswith(("needs.", "rootfs.files:")):
         return text
-    return json.loads(text)
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _parameters(
