@@ -51,6 +51,7 @@ def probe_machine(config: Config) -> tuple[Finding, ...]:
         _probe_subordinate_ids(),
         _probe_room(config),
         _probe_docker(config),
+        *_probe_signing(config),
     )
 
 
@@ -185,6 +186,20 @@ def _probe_room(config: Config) -> Finding:
     if free >= _ROOM_BYTES:
         return Finding("disk", True, detail)
     return Finding("disk", False, detail, f"free {_ROOM_BYTES / 1e9:.0f} GB, or set paths.state")
+
+
+def _probe_signing(config: Config) -> tuple[Finding, ...]:
+    """Whether the key that images are to be signed with signs; nothing where none is configured."""
+    key = config.publish.sign.key
+    if key is None:
+        return ()
+    from minid.host.signing import open_signer
+
+    try:
+        signer = open_signer(key, os.environ)
+    except MinidError as error:
+        return (Finding("signing", False, error.message, error.hint),)
+    return (Finding("signing", True, f"{signer.kind} key {signer.key}"),)
 
 
 def _probe_docker(config: Config) -> Finding:

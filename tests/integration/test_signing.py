@@ -216,7 +216,9 @@ def test_builds_sign_what_they_publish(built: Line) -> None:
             file.write('export = "images"\n[sign]\nkey = "no.key"\npublic = "theirs.pub"\n')
         failed = built.run("build", "ground")
         assert (failed.status, "no.key" in failed.err) == (10, True)
+        assert finding(built) == (False, True)
         config.write_text(config.read_text().replace("no.key", "theirs.key"))
+        assert finding(built) == (True, False)
         assert built.build("ground")["ground"]["status"] == "built"
         assert built.run("verify-signature", TAG).status == 0
         archive = "images/ground_1.0.0-image.tar.gz"
@@ -242,6 +244,12 @@ def test_builds_sign_what_they_publish(built: Line) -> None:
         assert not (built.folder / f"{archive}.minisig").exists()
     finally:
         config.write_text(text)
+
+
+def finding(line: Line) -> tuple[bool, bool]:
+    """What the doctor says of the key: whether it signs, and whether there is something to do."""
+    found = {item["what"]: item for item in line.run("doctor", "--json").json()["findings"]}
+    return found["signing"]["ok"], bool(found["signing"]["mend"])
 
 
 def test_secrets_are_nowhere_that_minid_writes(built: Line) -> None:
