@@ -47,7 +47,7 @@ def test_gc_frees_what_is_dead_and_nothing_else(line: Line) -> None:
     done = line.query("gc")
     assert (done["blobs"], done["images"]) == (planned["blobs"], planned["images"])
     assert [image["manifest"] for image in done["images"]] == [first["ground:latest"]]
-    assert len(before) - len(blobs(line)) == done["blobs"] == 2  # manifest and configuration
+    assert len(before) - len(blobs(line)) == done["blobs"] == 3  # manifest, configuration, inputs
     again = line.query("gc")
     assert again["blobs"] == again["results"] == len(again["images"]) == 0
     assert line.query("verify", "--contents")["passed"]
