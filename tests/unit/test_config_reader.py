@@ -190,3 +190,16 @@ def test_a_mirror_in_a_folder_of_a_strange_name_is_found_there(tmp_path: Path) -
     file.write_text('mirrors = ["file:archives"]\n')
     (mirror,) = load_config(file, {}).mirrors
     assert local_path(mirror) == folder / "archives"
+
+
+def test_the_key_to_sign_with_is_the_files_or_the_one_that_systemd_gives(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("")
+    given = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert load_config(file, given).publish.sign.key is None
+    (tmp_path / "sign.key").write_text("")
+    assert load_config(file, given).publish.sign.key == tmp_path / "sign.key"
+    assert load_config(file, {}).publish.sign.key is None
+    file.write_text('[sign]\nkey = "own.key"\npublic = "own.pub"\n')
+    signing = load_config(file, given).publish.sign
+    assert (signing.key, signing.public) == (tmp_path / "own.key", tmp_path / "own.pub")
