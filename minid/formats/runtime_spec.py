@@ -6,6 +6,7 @@ comes from, is `minid.host.container`'s work.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -69,6 +70,25 @@ _ARCHITECTURES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
 def process_argv(config: Mapping[str, object]) -> tuple[str, ...]:
     """What an image runs: Entrypoint, then Cmd; empty when it has neither."""
     return _strings(config, "Entrypoint") + _strings(config, "Cmd")
+
+
+def stop_signal(config: Mapping[str, object]) -> int:
+    """The number of the signal that ends an image's program: its StopSignal, or SIGTERM.
+
+    As in Docker a name (`SIGQUIT`, `QUIT`, `SIGRTMIN+3`) or a number; ImageError for anything else.
+    """
+    text = str(config.get("StopSignal") or "SIGTERM").upper()
+    name, sign, offset = text.partition("+" if "+" in text else "-")
+    if _is_number(name) and not sign:
+        number = int(name[:4])
+    else:
+        found = getattr(signal, f"SIG{name.removeprefix('SIG')}", None)
+        number = int(found) if isinstance(found, signal.Signals) else 0
+        if sign and number and _is_number(offset):
+            number += int(offset[:4]) * (1 if sign == "+" else -1)
+    if not 1 <= number <= signal.SIGRTMAX or (sign and not _is_number(offset)):
+        raise ImageError(f"image.stop_signal: expected a signal, got {text!r}")
+    return number
 
 
 def process_env(config: Mapping[str, object], hostname: str, home: str) -> tuple[str, ...]:

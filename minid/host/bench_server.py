@@ -25,6 +25,7 @@ from minid.errors import HostError, ImageError, MinidError
 from minid.formats import runtime_spec
 from minid.host import bench_root, container_fs
 from minid.host.bench_tools import TOOLS
+from minid.host.container_bundle import write_network_files
 from minid.host.container_process import Process, reap_orphans
 from minid.host.container_server import Server
 from minid.host.files import remove_tree
@@ -237,7 +238,7 @@ class BenchServer(Server):
     def _binds(self, bundle: str) -> list[dict[str, Any]]:
         """Files of the network where the image has none, as Docker gives them, and the tools; all
         to be read only: what somebody wrote there would be no change of the root."""
-        self._write_network_files(bundle, self._job["hostname"])
+        write_network_files(bundle, self._job["hostname"], self._job["address"])
         lower = self._layers[0]
         names = _NETWORK_FILES if os.path.isdir(f"{lower}/etc") else ()
         pairs = [

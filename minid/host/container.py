@@ -24,6 +24,12 @@ from minid import errors
 from minid.errors import CheckError, HostError
 from minid.formats.digest import Digest
 from minid.host import cgroup, idmap, process
+from minid.host.container_settings import (
+    LogView,
+    SeenProcess,
+    StartSettings,
+    process_names,
+)
 
 ADDRESS = "172.17.0.2"  # what Docker gives the first container; nothing else is on this network
 HOSTNAME = "minid"
@@ -170,9 +176,44 @@ class Container:
         if self._group is not None:
             self._group.remove()
 
-    def start(self) -> None:
-        """Start the image's own program; it may end at once, see `state`."""
-        self._ask("start")
+    def start(self, settings: StartSettings | None = None) -> None:
+        """Start the image's own program in a fresh container, which takes the place of the one
+        there was; it may end at once, see `state`. `settings` None: those of the last start."""
+        if settings is None:
+            self._ask("start", START_TIMEOUT_S)
+            return
+        descriptor = os.memfd_create("settings")  # a message has no room for files
+        with open(descriptor, "w+b") as file:
+            file.write(settings.as_json())
+            file.seek(0)
+            self._send({"do": "start"}, descriptor)
+        self._receive(START_TIMEOUT_S)
+
+    def stop(self) -> None:
+        """Send the program the image's stop signal; `state` tells of its end."""
+        self._ask("stop")
+
+    def start_again(self) -> None:
+        """Start the program, which has ended, anew in its container."""
+        self._ask("again")
+
+    def read_log(self, stream: str, contains: str) -> LogView:
+        """Look for a text in what the program printed since `start`, on `stdout`, `stderr` or ("")
+        either."""
+        reply = self._ask("log", stream=stream, contains=contains)
+        return LogView(reply["found"], tuple(reply["tail"]))
+
+    def processes(self) -> tuple[SeenProcess, ...]:
+        """What runs in the container."""
+        return tuple(
+            SeenProcess(row["pid"], process_names(row["comm"], row["first"]), row["uid"])
+            for row in self._ask("processes")["processes"]
+        )
+
+    def find_uid(self, user: str) -> int | None:
+        """A user's number (a name, or a number itself) by the container's passwd."""
+        found = self._ask("user", user=user)["uid"]
+        return None if found is None else int(found)
 
     def state(self) -> ProgramState:
         """Whether the program runs, and what it said last."""
@@ -240,10 +281,10 @@ class Container:
         self._send({"do": what, **more})
         return self._receive(wait_s)
 
-    def _send(self, value: Mapping[str, Any]) -> None:
+    def _send(self, value: Mapping[str, Any], *descriptors: int) -> None:
         assert self._control is not None
         try:
-            self._control.send(json.dumps(value).encode())
+            socket.send_fds(self._control, [json.dumps(value).encode()], descriptors)
         except OSError as error:
             raise self._gone() from error
 

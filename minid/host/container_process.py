@@ -46,6 +46,13 @@ class Capture:
         return [line[:LINE_CHARS] for line in text.splitlines()[-TAIL_LINES:]]
 
 
+class Streams:
+    """What a program and its successors print: each stream for itself, and both as they came."""
+
+    def __init__(self) -> None:
+        self.stdout, self.stderr, self.both = Capture(), Capture(), Capture()
+
+
 _started: set[int] = set()
 
 
@@ -79,8 +86,9 @@ class Process:
     """A running `argv`; `pid_file` is where the runtime writes the pid of the contained process.
 
     `exit_code` is None while it runs, and 128 plus the signal for one that was killed. Its output
-    goes to the descriptor `output`, which stays the caller's, or without one into `capture`. Or it
-    gets all of `stdio`, or the `terminal` of that path as its controlling one.
+    goes to the descriptor `output`, which stays the caller's, or without one into `capture`, and
+    with `streams` into these, each stream by a pipe of its own. Or it gets all of `stdio`, or the
+    `terminal` of that path as its controlling one.
     """
 
     def __init__(
@@ -88,32 +96,50 @@ class Process:
         argv: list[str],
         pid_file: str,
         name: str,
-        output: int | None = None,
+        output: int | Streams | None = None,
         *,
         stdio: Sequence[int] = (),
         terminal: str = "",
     ) -> None:
         self.name, self._pid_file = name, pid_file
-        self.capture = Capture()
+        self.capture = output.both if isinstance(output, Streams) else Capture()
         self.exit_code: int | None = None
-        self._output = incoming = -1
+        self._readers: dict[int, tuple[Capture, ...]] = {}
+        incoming: list[int] = []
         if terminal:  # whoever leads a session gets the first one it opens as its own
             actions = [(os.POSIX_SPAWN_OPEN, 0, terminal, os.O_RDWR, 0), *_doubled(0)]
         elif stdio:
             actions = [(os.POSIX_SPAWN_DUP2, one, at) for at, one in enumerate(stdio)]
         else:
-            self._output, incoming = os.pipe() if output is None else (-1, os.dup(output))
-            if output is None:
-                os.set_blocking(self._output, False)
-            actions = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0), *_doubled(incoming)]
+            incoming = self._open_pipes(output)
+            actions = [
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, incoming[0], 1),
+                (os.POSIX_SPAWN_DUP2, incoming[-1], 2),
+            ]
         env = {"PATH": "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"}
         self.pid = os.posix_spawn(
             argv[0], argv, env, file_actions=actions, setsid=bool(terminal or stdio)
         )
-        if incoming >= 0:
-            os.close(incoming)
+        for descriptor in incoming:
+            os.close(descriptor)
         _started.add(self.pid)
         self._pidfd = os.pidfd_open(self.pid)
+
+    def _open_pipes(self, output: int | Streams | None) -> list[int]:
+        """The writing ends for standard output and, where it is not the same, standard error."""
+        if isinstance(output, int):
+            return [os.dup(output)]
+        captures: list[tuple[Capture, ...]] = [(self.capture,)]
+        if output is not None:
+            captures = [(output.stdout, output.both), (output.stderr, output.both)]
+        incoming = []
+        for takers in captures:
+            outgoing, other = os.pipe()
+            os.set_blocking(outgoing, False)
+            self._readers[outgoing] = takers
+            incoming.append(other)
+        return incoming
 
     @property
     def started(self) -> bool:
@@ -138,17 +164,21 @@ class Process:
 
     def register(self, poll: select.poll) -> None:
         """Say what `update` waits for."""
-        if self._output >= 0:
-            poll.register(self._output, select.POLLIN)
+        for descriptor in self._readers:
+            poll.register(descriptor, select.POLLIN)
         if self.exit_code is None:
             poll.register(self._pidfd, select.POLLIN)
 
     def update(self, ready: dict[int, int]) -> None:
         """Take the output and the end that `ready` announces."""
-        if self._output in ready:
-            self._drain(1)
+        for descriptor in list(self._readers):
+            if descriptor in ready:
+                self._drain(descriptor, 1)
         if self.exit_code is None and self._pidfd in ready:
-            self._drain(64)  # descendants may hold the pipe open for ever: no waiting for its end
+            for descriptor in list(self._readers):
+                self._drain(
+                    descriptor, 64
+                )  # descendants may hold the pipe open for ever: no waiting for its end
             status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
             _started.discard(self.pid)
             self.exit_code = 128 - status if status < 0 else status
@@ -160,17 +190,18 @@ class Process:
             poll.register(self._pidfd, select.POLLIN)
             self.update(dict(poll.poll(seconds * 1000)))
 
-    def kill(self) -> None:
-        """Kill the contained process, and with it, when it is a container's first, all of them."""
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Kill the contained process, and with it, when it is a container's first, all of them. Or
+        send it another signal."""
         contained = self.contained_pid()
         with contextlib.suppress(ProcessLookupError):
-            os.kill(contained or self.pid, signal.SIGKILL)
+            os.kill(contained or self.pid, number)
 
     def close(self) -> None:
         """Take no more output."""
-        if self._output >= 0:
-            os.close(self._output)
-            self._output = -1
+        for descriptor in self._readers:
+            os.close(descriptor)
+        self._readers = {}
 
     def contained_pid(self) -> int:
         """The contained process, in the server's namespace; 0 where there is none yet."""
@@ -180,11 +211,13 @@ class Process:
         except (FileNotFoundError, ValueError):
             return 0
 
-    def _drain(self, chunks: int) -> None:
+    def _drain(self, descriptor: int, chunks: int) -> None:
         with contextlib.suppress(BlockingIOError):
-            while chunks and self._output >= 0:
-                data = os.read(self._output, _CHUNK)
+            while chunks and descriptor in self._readers:
+                data = os.read(descriptor, _CHUNK)
+                for capture in self._readers[descriptor]:
+                    capture.add(data)
                 if not data:
-                    self.close()
-                self.capture.add(data)
+                    os.close(descriptor)
+                    del self._readers[descriptor]
                 chunks -= 1

@@ -1,14 +1,14 @@
 """Pid 1 of a check's namespace: starts containers of one image and answers requests about them.
 
 Requests and replies are single JSON messages on a SOCK_SEQPACKET socket, one request at a time:
-start, status, exec, socket, libraries, audit; cached and remove are about the layer cache; command
-and capture about one root file system that commands change, see `container_commands`. A
-container is a bundle run by an OCI runtime that inherits this process's user and network
-namespace. See `container_init` for what came before.
+start, stop, again, status, log, processes, user, exec, socket, libraries, audit; cached and remove
+are about the layer cache; command and capture about one root file system that commands change, see
+`container_commands`. A container is a bundle run by an OCI runtime that inherits this process's
+user and network namespace. See `container_init` for what came before.
 """
 
 # Not pathlib: it would cost the child program as much time as its own work.
-# ruff: noqa: PTH102, PTH108, PTH112, PTH208
+# ruff: noqa: PTH102, PTH108
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-from minid.errors import ImageError, MinidError
+from minid.errors import HostError, ImageError, MinidError
 from minid.formats import runtime_spec
-from minid.host import container_fs, layer_folder
+from minid.host import container_bundle, layer_folder
 from minid.host.container_commands import CommandSpace
-from minid.host.container_process import Process, reap_orphans
+from minid.host.container_process import Capture, Process, Streams, reap_orphans
+from minid.host.container_view import contained_processes, mapped_files
 from minid.host.file_audit import FileAudit
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 MAX_MESSAGE = 1 << 20
 MAX_LISTED = 400
 _DEATH_S = 0.05
+_END_S = 5.0
 
 
 class _Exec:
@@ -54,6 +56,9 @@ class Server:
         self._work = f"{job['shelf']}/work"
         self._layers = [f"{job['shelf']}/layers/{layer['id']}" for layer in job["layers"]]
         self._main: Process | None = None
+        self._bundle = ""
+        self._settings: dict[str, Any] = {}
+        self._streams = Streams()
         self._exec: _Exec | None = None
         self._space: CommandSpace | None = None
         self._command: Process | None = None
@@ -81,10 +86,11 @@ class Server:
         for process in processes:
             process.update(ready)
         if self._control.fileno() in ready:
-            message = self._control.recv(MAX_MESSAGE)
+            message, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE, 1)
             if not message:
                 os._exit(0)
-            self._answer(json.loads(message))
+            more = {"descriptor": descriptors[0]} if descriptors else {}
+            self._answer(json.loads(message) | more)
 
     def _patience_ms(self) -> int | None:
         if self._exec is None:
@@ -96,6 +102,11 @@ class Server:
     def _handlers(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]]:
         return {
             "start": self._start,
+            "stop": self._stop,
+            "again": self._again,
+            "log": self._log,
+            "processes": self._processes,
+            "user": self._user,
             "status": self._status,
             "exec": self._begin_exec,
             "socket": self._socket,
@@ -126,9 +137,65 @@ class Server:
     def _reply(self, value: dict[str, Any]) -> None:
         self._control.send(json.dumps(value).encode())
 
-    def _start(self, _request: dict[str, Any]) -> dict[str, Any]:
-        self._main = self._launch(())
+    def _start(self, request: dict[str, Any]) -> dict[str, Any]:
+        """A fresh container in the place of the one there was; its settings come as a file."""
+        self._end_main()
+        if "descriptor" in request:
+            with open(request["descriptor"]) as file:
+                self._settings = json.load(file)
+        self._streams = Streams()
+        self._main = self._launch((), output=self._streams)
+        self._bundle = f"{self._work}/{self._main.name}"
         return {"root": self._how}
+
+    def _end_main(self) -> None:
+        """Kill the container and wait until its ports are free."""
+        if self._main is None:
+            return
+        self._main.kill()
+        deadline = time.monotonic() + _END_S
+        while self._main.exit_code is None and time.monotonic() < deadline:
+            reap_orphans()
+            self._main.settle(0.02)
+        self._main.close()
+        self._main = None
+
+    def _stop(self, _request: dict[str, Any]) -> dict[str, Any]:
+        """Send the image's stop signal; `status` tells of the end."""
+        number = runtime_spec.stop_signal(self._job["config"])
+        if self._main is not None and self._main.started and not self._main.is_over:
+            self._main.kill(number)
+        return {}
+
+    def _again(self, _request: dict[str, Any]) -> dict[str, Any]:
+        """Start the program that has ended anew, on the files it left."""
+        if self._main is None or self._main.exit_code is None:
+            raise HostError("container: expected one that has ended, got one that runs")
+        self._main.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{self._bundle}/pid")
+        self._bundles += 1
+        self._main = self._run_bundle(self._bundle, f"c{self._bundles}", self._streams)
+        return {}
+
+    def _log(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Look into what the container's program printed; `stream` empty means either."""
+        capture: Capture = getattr(self._streams, request["stream"] or "both")
+        wanted = str(request["contains"]).encode()
+        return {"found": wanted in capture.content(), "tail": capture.tail_lines()}
+
+    def _processes(self, _request: dict[str, Any]) -> dict[str, Any]:
+        return {"processes": contained_processes()[:MAX_LISTED]}
+
+    def _user(self, request: dict[str, Any]) -> dict[str, Any]:
+        """A user's number by the container's own passwd, or nothing."""
+        root = os.open(f"{self._bundle}/rootfs", os.O_PATH | os.O_DIRECTORY)
+        try:
+            return {"uid": container_bundle.find_user(root, request["user"])["uid"]}
+        except ImageError:
+            return {"uid": None}
+        finally:
+            os.close(root)
 
     def _status(self, _request: dict[str, Any]) -> dict[str, Any]:
         if self._main is None:
@@ -207,16 +274,21 @@ class Server:
         quiet = "--rootless=true" if program.endswith("runc") else "--cgroup-manager=disabled"
         return [program, "--root", f"{self._work}/runtime", quiet, *arguments]
 
-    def _launch(self, argv: tuple[str, ...] | list[str], listener: str = "") -> Process:
+    def _launch(
+        self,
+        argv: tuple[str, ...] | list[str],
+        listener: str = "",
+        output: Streams | None = None,
+    ) -> Process:
         """A new container of the image, with a root file system of its own."""
         self._bundles += 1
         name = f"c{self._bundles}"
         bundle = f"{self._work}/{name}"
         os.mkdir(bundle)
         self._write_bundle(bundle, tuple(argv), listener)
-        return self._run_bundle(bundle, name)
+        return self._run_bundle(bundle, name, output)
 
-    def _run_bundle(self, bundle: str, name: str, output: int | None = None) -> Process:
+    def _run_bundle(self, bundle: str, name: str, output: int | Streams | None = None) -> Process:
         pid_file = f"{bundle}/pid"
         command = self._runtime(
             "run", "--no-new-keyring", "--bundle", bundle, "--pid-file", pid_file, name
@@ -225,7 +297,7 @@ class Server:
 
     def _enter(self, main: Process, argv: list[str]) -> Process:
         """A command in the running container."""
-        bundle = f"{self._work}/{main.name}"
+        bundle = self._bundle
         with open(f"{bundle}/config.json") as file:
             process = json.load(file)["process"] | {"args": argv}
         with open(f"{bundle}/process.json", "w") as file:
@@ -237,40 +309,14 @@ class Server:
         return Process(self._runtime("exec", *options, main.name), pid_file, main.name)
 
     def _write_bundle(self, bundle: str, argv: tuple[str, ...], listener: str) -> None:
-        config, hostname = self._job["config"], self._job["hostname"]
-        self._how = container_fs.lay_root(self._layers, bundle, f"{bundle}/rootfs")
-        root = os.open(f"{bundle}/rootfs", os.O_PATH | os.O_DIRECTORY)
-        try:
-            user = runtime_spec.resolve_user(
-                str(config.get("User") or ""),
-                container_fs.read_in_root(root, "etc/passwd"),
-                container_fs.read_in_root(root, "etc/group"),
-            )
-        except ValueError as error:
-            raise ImageError(f"etc/passwd: expected numbers as ids, got {error}") from error
-        finally:
-            os.close(root)
-        binds = self._write_network_files(bundle, hostname)
-        shows_sys = os.path.isdir("/sys/kernel")
-        spec = runtime_spec.runtime_config(
-            config, user, argv=argv, hostname=hostname, binds=binds, sys=shows_sys
+        self._how = container_bundle.write_bundle(
+            bundle,
+            self._job,
+            self._layers,
+            argv=argv,
+            settings=self._settings,
+            listener=listener,
         )
-        if listener:
-            spec = runtime_spec.with_listener(spec, listener, os.uname().machine)
-        with open(f"{bundle}/config.json", "w") as file:
-            json.dump(spec, file)
-
-    def _write_network_files(self, bundle: str, hostname: str) -> list[tuple[str, str]]:
-        """hosts, hostname and resolv.conf, which Docker puts over those of every image."""
-        texts = {
-            "hosts": f"127.0.0.1\tlocalhost\n::1\tlocalhost\n{self._job['address']}\t{hostname}\n",
-            "hostname": f"{hostname}\n",
-            "resolv.conf": "",
-        }
-        for name, text in texts.items():
-            with open(f"{bundle}/{name}", "w") as file:
-                file.write(text)
-        return [(f"{bundle}/{name}", f"/etc/{name}") for name in texts]
 
     def _start_command(self, request: dict[str, Any]) -> None:
         """Begin a command in the root that all share; its output goes down a pipe at once, its exit
@@ -319,9 +365,7 @@ class Server:
     def _audit(self, request: dict[str, Any]) -> dict[str, Any]:
         """Start the program once more, listening to its file calls; what it missed."""
         deadline = time.monotonic() + float(request["seconds"])
-        if self._main is not None:
-            self._main.kill()
-            self._main.settle(0.3)
+        self._end_main()
         with FileAudit(f"{self._work}/audit") as audit:
             process = self._launch(request.get("argv") or (), listener=audit.path)
             while time.monotonic() < deadline and process.exit_code is None and not audit.quiet:
@@ -333,25 +377,3 @@ class Server:
                 audit.update(ready)
             process.kill()
         return {"missed": audit.missed()[:MAX_LISTED]}
-
-
-def mapped_files() -> set[str]:
-    """Files that processes in containers have mapped as code."""
-    found: set[str] = set()
-    for pid in os.listdir("/proc"):
-        if not pid.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            if not _in_container(pid):
-                continue
-            with open(f"/proc/{pid}/maps", errors="replace") as file:
-                rows = (line.rstrip("\n").split(maxsplit=5) for line in file)
-                found |= {r[5] for r in rows if len(r) == 6 and "x" in r[1] and r[5][0] == "/"}
-    return found
-
-
-def _in_container(pid: str) -> bool:
-    """Whether the process is in a process namespace below this one."""
-    with open(f"/proc/{pid}/status", errors="replace") as file:
-        line = next((line for line in file if line.startswith("NSpid:")), "")
-    return len(line.split()) > 2

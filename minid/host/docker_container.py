@@ -6,21 +6,33 @@ that those of a killed minid are found and removed by the next one.
 
 from __future__ import annotations
 
+import io
+import itertools
 import os
 import socket
+import tarfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-from minid.errors import CheckError, HostError
+from minid.errors import CheckError, HostError, ImageError
+from minid.formats.runtime_spec import resolve_user
 from minid.host import docker_engine, netprobe
 from minid.host.container import ExecResult, ProgramState
 from minid.host.container_process import LINE_CHARS, TAIL_LINES, Capture
+from minid.host.container_settings import (
+    LogView,
+    PlacedFile,
+    SeenProcess,
+    StartSettings,
+    process_names,
+)
 
 OWNER_LABEL = "org.minid.check"
+_MAX_TEXT = 1 << 20
 _LOGS = {"type": "json-file", "config": {"max-size": "1m", "max-file": "1"}}
 
 
@@ -35,6 +47,7 @@ class DockerContainer:
         self._client: Any = None
         self._main: Any = None
         self._address = ""
+        self._settings = StartSettings()
 
     def __enter__(self) -> DockerContainer:
         with _engine_errors():
@@ -60,11 +73,58 @@ class DockerContainer:
             self._address = next((n["IPAddress"] for n in networks.values()), "")
         return self._address or "127.0.0.1"
 
-    def start(self) -> None:
-        """Start the image's own program; it may end at once, see `state`."""
+    def start(self, settings: StartSettings | None = None) -> None:
+        """Start the image's own program in a fresh container, which takes the place of the one
+        there was; it may end at once, see `state`. `settings` None: those of the last start."""
+        if settings is not None:
+            self._settings = settings
         with _engine_errors():
+            if self._main is not None:
+                _remove(self._main)
+            self._address, self._main = "", None
             self._main = self._create()
-            self._main.start()
+            _place_files(self._main, self._settings.files)
+            _begin(self._main)
+
+    def stop(self) -> None:
+        """Send the program the image's stop signal; `state` tells of its end."""
+        with _engine_errors():
+            self._main.reload()
+            sent = self._main.attrs["Config"].get("StopSignal") or "SIGTERM"
+            with _gone_meanwhile():
+                self._main.kill(signal=sent)
+
+    def start_again(self) -> None:
+        """Start the program, which has ended, anew in its container."""
+        self._address = ""
+        with _engine_errors():
+            _begin(self._main)
+
+    def read_log(self, stream: str, contains: str) -> LogView:
+        """Look for a text in what the program printed since `start`, on `stdout`, `stderr` or ("")
+        either."""
+        self._stop_if_cancelled()
+        with _engine_errors():
+            said = self._main.logs(stdout=stream != "stderr", stderr=stream != "stdout")
+        return LogView(contains.encode() in said, _lines(said))
+
+    def processes(self) -> tuple[SeenProcess, ...]:
+        """What runs in the container; pids are the engine's."""
+        if not self.state().alive:
+            return ()
+        with _engine_errors():
+            names = self._main.top(ps_args="-eo pid,ruid,comm")["Processes"]
+            lines = self._main.top(ps_args="-eo pid,args")["Processes"]
+        first = {row[0]: row[1] for row in lines if len(row) == 2}
+        return tuple(
+            SeenProcess(int(pid), process_names(comm, first.get(pid, "")), int(uid))
+            for pid, uid, comm in (row for row in names if len(row) == 3)
+        )
+
+    def find_uid(self, user: str) -> int | None:
+        """A user's number (a name, or a number itself) by the container's passwd."""
+        with _engine_errors():
+            return _find_ids(self._main, user)[0]
 
     def state(self) -> ProgramState:
         """Whether the program runs, and what it said last."""
@@ -114,7 +174,11 @@ class DockerContainer:
 
     def _create(self, argv: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 (the SDK has no types)
         # An overridden entrypoint makes the engine forget the image's Cmd.
-        options: dict[str, Any] = {"entrypoint": list(argv)} if argv else {}
+        options: dict[str, Any] = {"environment": dict(self._settings.env)}
+        if argv:
+            options["entrypoint"] = list(argv)
+        elif self._settings.cmd is not None:
+            options["command"] = list(self._settings.cmd)
         labels = {OWNER_LABEL: owner_of(os.getpid())}
         return self._client.containers.create(
             self._image, labels=labels, log_config=_LOGS, hostname="minid", **options
@@ -142,6 +206,7 @@ class DockerContainer:
     ) -> int | None:
         container = self._create(argv)
         try:
+            _place_files(container, self._settings.files)
             container.start()
             deadline = time.monotonic() + timeout_s
             while container.attrs["State"].get("Status") != "exited":
@@ -231,6 +296,86 @@ def _remove_abandoned(client: Any) -> None:  # noqa: ANN401
         if not pid.isdigit() or owner_of(int(pid)) != owner:
             with suppress(HostError):
                 _remove(container)
+
+
+def _begin(container: Any) -> None:  # noqa: ANN401
+    """Start a container. A program that cannot be executed is a state, and no error of ours."""
+    from docker.errors import APIError
+
+    try:
+        container.start()
+    except APIError as error:
+        container.reload()
+        if container.attrs["State"]["ExitCode"] not in (126, 127):
+            raise HostError(f"docker: {error}", hint="docker info") from error
+
+
+@contextmanager
+def _gone_meanwhile() -> Iterator[None]:
+    """Let the engine say that what was to be signalled does not run: it has ended."""
+    from docker.errors import APIError
+
+    try:
+        yield
+    except APIError as error:
+        if error.status_code != 409:
+            raise
+
+
+def _place_files(container: Any, files: tuple[PlacedFile, ...]) -> None:  # noqa: ANN401
+    """Lay files into a container that was created; the engine makes their folders."""
+    if not files:
+        return
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for file in files:
+            member = tarfile.TarInfo(file.image_path.strip("/"))
+            member.size, member.mode = len(file.data), file.mode
+            uid, gid = _find_ids(container, file.owner)
+            if uid is None:
+                wanted = "expected an owner of the image's passwd"
+                raise ImageError(f"check: start: {wanted}, got {file.owner!r}")
+            member.uid, member.gid = uid, gid
+            tar.addfile(member, io.BytesIO(file.data))
+    container.put_archive("/", out.getvalue())
+
+
+def _find_ids(container: Any, user: str) -> tuple[int | None, int]:  # noqa: ANN401
+    """A user's and its group's number by the container's files; None where there is none."""
+    try:
+        found = resolve_user(user, _read_text(container, "/etc/passwd"), "")
+    except (ImageError, ValueError):
+        return None, 0
+    return found["uid"], found["gid"]
+
+
+def _read_text(container: Any, image_path: str) -> str:  # noqa: ANN401
+    """A small text file of a container; empty where there is none."""
+    from docker.errors import NotFound
+
+    try:
+        pieces, _ = container.get_archive(image_path)
+    except NotFound:
+        return ""
+    near: Iterator[bytes] = itertools.takewhile(_within(_MAX_TEXT), pieces)
+    data = b"".join(near)
+    with suppress(tarfile.TarError), tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        for member in tar:
+            stream = tar.extractfile(member) if member.isreg() else None
+            return stream.read(_MAX_TEXT).decode("utf-8", "replace") if stream else ""
+    return ""
+
+
+def _within(limit: int) -> Callable[[bytes], bool]:
+    """Whether a piece still fits below the limit, with all before it."""
+    total = 0
+
+    def fits(piece: bytes) -> bool:
+        nonlocal total
+        total += len(piece)
+        return total <= limit
+
+    return fits
 
 
 def _maps(pid: str) -> list[str]:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from minid.formats import fastcgi
+
 MAX_HEADER = 64 << 10
 MAX_BODY = 4 << 20
 
@@ -126,6 +128,35 @@ def tcp_exchange(
     except OSError:
         pass  # what came until then is the answer
     return bytes(reader.pending)
+
+
+def fastcgi_exchange(
+    sock: socket.socket, address: tuple[str, int], request: bytes, timeout_s: float = 5.0
+) -> fastcgi.FastCgiAnswer:
+    """Send a FastCGI request and read until its end; NoAnswerError where none comes."""
+    reader = _Reader(sock, time.monotonic() + timeout_s)
+    try:
+        reader.connect(address)
+        reader.send(request)
+        while len(reader.pending) < fastcgi.MAX_ANSWER and reader.more():
+            if fastcgi.parse_answer(bytes(reader.pending)).ended:
+                break
+        answer = fastcgi.parse_answer(bytes(reader.pending))
+    except (OSError, ValueError) as error:
+        raise NoAnswerError(_reason(error)) from error
+    if not answer.ended:
+        raise NoAnswerError(f"an answer without an end: {bytes(reader.pending[:80])!r}")
+    return answer
+
+
+def with_tls(sock: socket.socket) -> socket.socket:
+    """The socket, not connected yet, with TLS over it for `localhost`; any certificate is taken."""
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(sock, server_hostname="localhost")
 
 
 class _Reader:

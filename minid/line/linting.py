@@ -42,8 +42,8 @@ class Linted:
 def lint(run: Run, detail: Detail, base: Digest | None, licenses: Mapping[str, str]) -> Linted:
     """Look over the image that is to be tagged; `base` is its base's root file system.
 
-    What is found is in the log, warnings are told to who watches as well. LintError for a finding that is an error
-    and that the recipe does not silence.
+    What is found is in the log, warnings are told to who watches as well. LintError for a finding
+    that is an error and that the recipe does not silence.
     """
     shop, recipe = run.shop, run.recipe
 

@@ -1,119 +1,54 @@
 """The step between image and publish: start the image, ask it what its recipe says it answers.
 
-A check is retried until its deadline, because services take a moment; it fails at once when the
-program has died, and early when the answer is settled. Where the image runs is a runner's matter.
+The checks are a script. What asks is retried until its deadline, because services take a moment; it
+fails at once when the program has died, and early when the answer is settled. What starts and stops
+acts once. Where the image runs is a runner's matter.
 """
 
 from __future__ import annotations
 
 import shlex
-import socket
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from threading import Event
-from typing import Any, Protocol
 
 from minid.errors import CheckError, MinidError
-from minid.formats.digest import Digest
 from minid.formats.runtime_spec import process_argv
 from minid.host import netprobe
-from minid.host.container import (
-    Container,
-    ContainerSpec,
-    ExecResult,
-    LayerFile,
-    ProgramState,
-)
+from minid.host.certificate import make_certificate
+from minid.host.container import ProgramState
+from minid.host.container_settings import PlacedFile, StartSettings
 from minid.model import CheckReport, CheckResult
-from minid.recipe import Check, expand
+from minid.recipe import Certificate, Check, Start, expand
+from minid.steps.check_subject import DockerRunner, ImageToCheck, Runner, SandboxRunner, Subject
+from minid.steps.check_tries import SHOWN_CHARS, Answer, Tries, how_it_ended
 
-SHOWN_CHARS = 2000
+__all__ = [
+    "SHOWN_CHARS",
+    "DockerRunner",
+    "ImageToCheck",
+    "Runner",
+    "SandboxRunner",
+    "Subject",
+    "check_image",
+    "check_name",
+]
+
 SETTLED_S = 2.0
-TRY_TIMEOUT_S = 5.0
 AUDIT_S = 0.7
 START_S = 0.3
 _SIGNAL_OR_NOT_RUN = 126
-
-
-@dataclass(frozen=True, slots=True)
-class ImageToCheck:
-    """An image that was built: `config` is the `config` part of its configuration JSON.
-
-    Layers are (diff ID, uncompressed tar), lowest first. `version` fills `{version}` in the
-    checks' texts.
-    """
-
-    name: str
-    version: str
-    config: Mapping[str, Any]
-    layers: tuple[tuple[Digest, Path], ...]
-
-
-class Subject(Protocol):
-    """A place where one image can be started and asked; see `minid.host.container.Container`."""
-
-    @property
-    def address(self) -> str:
-        """Where its services are reached."""
-
-    def start(self) -> None:
-        """Start the image's own program."""
-
-    def state(self) -> ProgramState:
-        """Whether it runs."""
-
-    def execute(self, argv: tuple[str, ...], *, contains: str, timeout_s: float) -> ExecResult:
-        """Run a command beside it, or alone where it has ended."""
-
-    def open_socket(self) -> socket.socket:
-        """A TCP socket that can be connected to `address`."""
-
-    def libraries(self) -> tuple[str, ...]:
-        """What its processes have mapped as code."""
-
-    def audit(self, seconds: float, argv: tuple[str, ...] = ()) -> tuple[str, ...]:
-        """Start it anew; what it looked for in vain."""
-
-
-class Runner(Protocol):
-    """Where images run for their checks."""
-
-    @property
-    def name(self) -> str:
-        """The name that a report carries."""
-
-    def open(self, image: ImageToCheck, cancel: Event | None) -> AbstractContextManager[Subject]:
-        """A place for the image; leaving it removes every trace."""
-
-
-@dataclass(frozen=True, slots=True)
-class SandboxRunner:
-    """Runs images in namespaces of their own, without an engine. `layers` is the layer cache."""
-
-    layers: Path
-    name: str = "sandbox"
-
-    def open(self, image: ImageToCheck, cancel: Event | None) -> AbstractContextManager[Subject]:
-        """A container made from the image's stored layers."""
-        layers = tuple(LayerFile(diff_id, tar) for diff_id, tar in image.layers)
-        return Container(ContainerSpec(image.config, layers), self.layers, cancel)
-
-
-@dataclass(frozen=True, slots=True)
-class DockerRunner:
-    """Runs images in Docker Engine. `load` has the engine hold the image and gives its id there."""
-
-    load: Callable[[ImageToCheck], str]
-    name: str = "docker"
-
-    def open(self, image: ImageToCheck, cancel: Event | None) -> AbstractContextManager[Subject]:
-        """A container of the loaded image, on a network address of its own."""
-        from minid.host.docker_container import DockerContainer
-
-        return DockerContainer(self.load(image), cancel)
+_LOOK_S = 0.01
+_LABELS = {
+    "http": lambda check: f"{'https' if check.tls else 'http'} {check.port} {check.path}",
+    "tcp": lambda check: f"tcp {check.port}",
+    "exec": lambda check: f"exec {shlex.join(check.argv)}",
+    "process": lambda check: f"process {check.name}",
+    "log": lambda check: f"log {check.stream}".rstrip(),
+    "fastcgi": lambda check: f"fastcgi {check.port} {check.script}",
+}
 
 
 def check_image(
@@ -142,43 +77,38 @@ def check_image(
     with runner.open(image, cancel) as subject:
         session = _Session(image, subject, cancel)
         has_program = bool(process_argv(image.config))
-        if has_program:
+        if has_program and not (checks and checks[0].kind == "start"):
             subject.start()
         results = session.run_all(checks, note) if checks else session.run_start(has_program, note)
         report = CheckReport(runner.name, results, output_tail=subject.state().tail, log=tuple(log))
-        return _with_audit(report, subject, checks) if audit and report.passed else report
+        return _with_audit(report, session, checks) if audit and report.passed else report
 
 
-def _with_audit(report: CheckReport, subject: Subject, checks: tuple[Check, ...]) -> CheckReport:
+def _with_audit(report: CheckReport, session: _Session, checks: tuple[Check, ...]) -> CheckReport:
     """The report with what can be learnt about the files the program uses."""
+    subject = session.subject
     with suppress(MinidError):
-        running = subject.state().alive
-        report = replace(report, libraries=subject.libraries())
+        session.note_libraries()
+        report = replace(report, libraries=tuple(sorted(session.libraries)))
         commands = [check.argv for check in checks if check.kind == "exec"]
-        if running:
+        if subject.state().alive or session.was_stopped:
             report = replace(report, missed=subject.audit(AUDIT_S))
         elif commands:
-            report = replace(report, missed=subject.audit(AUDIT_S, commands[0]))
+            argv = tuple(expand(word, session.image.version) for word in commands[0])
+            report = replace(report, missed=subject.audit(AUDIT_S, argv))
     return report
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """One try: `final` says that another cannot differ; `seen` is compared between tries."""
-
-    passed: bool
-    detail: str
-    final: bool = False
-    seen: object = None
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Session:
-    """The checks of one started image."""
+    """The checks of one image. `libraries` is what the containers that were ended had mapped;
+    `was_stopped`: the last one runs no more because a check stopped it."""
 
     image: ImageToCheck
     subject: Subject
     cancel: Event | None
+    libraries: set[str] = field(default_factory=set)
+    was_stopped: bool = False
 
     def run_all(
         self, checks: tuple[Check, ...], note: Callable[[str], None]
@@ -196,24 +126,36 @@ class _Session:
         if not has_program:
             return ()
         began = time.monotonic()
-        state = self.subject.state()
-        while state.exit_code is None and time.monotonic() - began < START_S:
-            self._pause(0.01)
-            state = self.subject.state()
+        state = self._wait(lambda state: state.exit_code is not None, began + START_S)
         passed = state.started and (state.exit_code or 0) < _SIGNAL_OR_NOT_RUN
-        detail = "" if passed else _died(state)
+        detail = "" if passed else how_it_ended(state)
         note(f"start: {'passed' if passed else 'failed'}")
         return (CheckResult("start", passed, time.monotonic() - began, detail),)
 
+    def note_libraries(self) -> None:
+        """Remember what runs now has mapped: it is about to end."""
+        with suppress(MinidError):
+            self.libraries |= set(self.subject.libraries())
+
     def _run(self, check: Check) -> CheckResult:
-        """Try until it passes, is final, is settled, or the deadline has come."""
-        began = changed = time.monotonic()
+        acts = {"start": self._start, "restart": self._restart, "stop": self._stop}
+        began = time.monotonic()
         deadline = began + check.deadline_s
-        attempt = {"http": self._try_http, "tcp": self._try_tcp, "exec": self._try_exec}[check.kind]
-        last: _Answer | None = None
+        if check.kind in acts:
+            answer = acts[check.kind](check, deadline)
+        else:
+            answer = self._retry(check, deadline)
+        return CheckResult(
+            check_name(check), answer.passed, time.monotonic() - began, answer.detail
+        )
+
+    def _retry(self, check: Check, deadline: float) -> Answer:
+        """Try until it passes, is final, is settled, or the deadline has come."""
+        attempt = Tries(self.subject, self.image.version).of(check.kind)
+        changed = time.monotonic()
+        last: Answer | None = None
         for delay in netprobe.retry_delays():
-            left = deadline - time.monotonic()
-            answer = attempt(check, max(left, 0.01))
+            answer = attempt(check, max(deadline - time.monotonic(), 0.01))
             now = time.monotonic()
             if last is None or answer.seen is None or answer.seen != last.seen:
                 changed = now
@@ -222,7 +164,77 @@ class _Session:
                 break
             self._pause(delay)
         assert last is not None
-        return CheckResult(check_name(check), last.passed, time.monotonic() - began, last.detail)
+        return last
+
+    def _start(self, check: Check, deadline: float) -> Answer:
+        """A fresh container with the check's settings, in which the program has begun."""
+        assert check.start is not None
+        self.note_libraries()
+        self.subject.start(self._settings(check.start))
+        self.was_stopped = False
+        return self._begun(deadline)
+
+    def _begun(self, deadline: float) -> Answer:
+        state = self._wait(lambda state: state.started or state.exit_code is not None, deadline)
+        if state.started:
+            return Answer(True, "")
+        return Answer(False, f"expected the program to start, got {how_it_ended(state)}")
+
+    def _restart(self, _check: Check, deadline: float) -> Answer:
+        answer, state = self._end(deadline)
+        if state.exit_code is None:
+            return answer
+        self.subject.start_again()
+        self.was_stopped = False
+        return self._begun(deadline)
+
+    def _stop(self, check: Check, deadline: float) -> Answer:
+        answer, state = self._end(deadline)
+        if state.exit_code is None or not answer.passed:
+            return answer
+        if state.exit_code == check.exit_code:
+            return Answer(True, "")
+        return Answer(False, f"expected exit code {check.exit_code}, got {how_it_ended(state)}")
+
+    def _end(self, deadline: float) -> tuple[Answer, ProgramState]:
+        """Stop the program and wait for its end; an answer that failed where it does not come, or
+        had come before."""
+        state = self.subject.state()
+        if not state.alive:
+            was = f"got one that had ended: {how_it_ended(state)}"
+            return Answer(False, f"expected a program that runs, {was}"), state
+        self.note_libraries()
+        self.subject.stop()
+        state = self._wait(lambda state: state.exit_code is not None, deadline)
+        if state.exit_code is None:
+            wanted = f"expected an end after {self.image.config.get('StopSignal') or 'SIGTERM'}"
+            return Answer(False, f"{wanted}, got a program that still runs"), state
+        self.was_stopped = True
+        return Answer(True, ""), state
+
+    def _wait(self, until: Callable[[ProgramState], bool], deadline: float) -> ProgramState:
+        """The program's state, as soon as it is as wanted or the deadline has come."""
+        state = self.subject.state()
+        while not until(state) and time.monotonic() < deadline:
+            self._pause(_LOOK_S)
+            state = self.subject.state()
+        return state
+
+    def _settings(self, start: Start) -> StartSettings:
+        files = [
+            PlacedFile(file.path, self._text(file.content).encode(), file.mode, file.owner)
+            for file in start.files
+        ]
+        if start.certificate is not None:
+            files += _certificate_files(start.certificate)
+        return StartSettings(
+            env=tuple((name, self._text(value)) for name, value in start.env),
+            cmd=None if start.cmd is None else tuple(map(self._text, start.cmd)),
+            files=tuple(files),
+        )
+
+    def _text(self, template: str) -> str:
+        return expand(template, self.image.version)
 
     def _pause(self, seconds: float) -> None:
         if self.cancel is None:
@@ -230,94 +242,16 @@ class _Session:
         elif self.cancel.wait(seconds):
             raise CheckError(f"{self.image.name}: expected the checks to end, got cancelled")
 
-    def _text(self, template: str) -> str:
-        return expand(template, self.image.version)
 
-    def _try_http(self, check: Check, left_s: float) -> _Answer:
-        wanted = self._text(check.contains)
-        promise = f"expected status {check.status}" + (f" containing {wanted!r}" if wanted else "")
-        address = (self.subject.address, check.port)
-        try:
-            with self.subject.open_socket() as sock:
-                answer = netprobe.http_get(
-                    sock,
-                    address,
-                    self._text(check.path),
-                    check.headers,
-                    min(left_s, TRY_TIMEOUT_S),
-                )
-        except netprobe.NoAnswerError as error:
-            return self._no_answer(check, promise, str(error))
-        body = answer.body.decode("utf-8", "replace")
-        passed = answer.status == check.status and wanted in body
-        if passed:
-            return _Answer(True, body[:SHOWN_CHARS])
-        detail = f"{promise}, got {answer.status} {body[:SHOWN_CHARS]!r}"
-        # A 5xx is what a service says that is still starting: it may last until the deadline.
-        return _Answer(False, detail, seen=None if answer.status >= 500 else (answer.status, body))
-
-    def _try_tcp(self, check: Check, left_s: float) -> _Answer:
-        wanted = self._text(check.contains)
-        promise = "expected a connection" + (f" and {wanted!r}" if wanted else "")
-        try:
-            with self.subject.open_socket() as sock:
-                got = netprobe.tcp_exchange(
-                    sock,
-                    (self.subject.address, check.port),
-                    self._text(check.send).encode(),
-                    wanted.encode(),
-                    min(left_s, TRY_TIMEOUT_S),
-                )
-        except netprobe.NoAnswerError as error:
-            return self._no_answer(check, promise, str(error))
-        shown = got.decode("utf-8", "replace")[:SHOWN_CHARS]
-        if wanted.encode() in got:
-            return _Answer(True, shown)
-        return _Answer(False, f"{promise}, got {shown!r}", seen=got)
-
-    def _no_answer(self, check: Check, promise: str, reason: str) -> _Answer:
-        """A try without an answer: final when there is nobody left who could give one."""
-        state = self.subject.state()
-        if not state.alive:
-            return _Answer(False, f"{promise}, got {_died(state)}", final=True)
-        hint = self._loopback_hint(check.port) if reason == "connection refused" else ""
-        return _Answer(False, f"{promise}, got {reason}{hint}")
-
-    def _loopback_hint(self, port: int) -> str:
-        if self.subject.address == "127.0.0.1":
-            return ""
-        with self.subject.open_socket() as sock, suppress(OSError):
-            sock.settimeout(1)
-            sock.connect(("127.0.0.1", port))
-            return " (it listens on 127.0.0.1 only, which nobody outside the container reaches)"
-        return ""
-
-    def _try_exec(self, check: Check, left_s: float) -> _Answer:
-        wanted = self._text(check.contains)
-        argv = tuple(self._text(word) for word in check.argv)
-        promise = f"expected exit code {check.exit_code}"
-        promise += f" and output containing {wanted!r}" if wanted else ""
-        result = self.subject.execute(argv, contains=wanted, timeout_s=left_s)
-        shown = "\n".join(result.tail)[-SHOWN_CHARS:]
-        if result.exit_code == check.exit_code and result.found:
-            return _Answer(True, shown)
-        code = "no end in time" if result.exit_code is None else f"exit code {result.exit_code}"
-        detail = f"{promise}, got {code} and {shown!r}"
-        # A client of the running service (`redis-cli ping`) fails until the service is up.
-        final = result.where == "fresh" or result.exit_code is None
-        settled = (result.exit_code, shown) if result.exit_code == check.exit_code else None
-        return _Answer(False, detail, final=final, seen=settled)
+def _certificate_files(wanted: Certificate) -> list[PlacedFile]:
+    cert, key = make_certificate(wanted.names)
+    return [
+        PlacedFile(wanted.cert, cert, 0o644, wanted.owner),
+        PlacedFile(wanted.key, key, 0o600, wanted.owner),
+    ]
 
 
 def check_name(check: Check) -> str:
-    """What a check is called in reports: `http 80 /`, `tcp 6379`, `exec nginx -v`."""
-    if check.kind == "exec":
-        return f"exec {shlex.join(check.argv)}"
-    return f"http {check.port} {check.path}" if check.kind == "http" else f"tcp {check.port}"
-
-
-def _died(state: ProgramState) -> str:
-    """How a program ended, with its last words."""
-    said = "\n".join(state.tail)[-SHOWN_CHARS:]
-    how = f"exit code {state.exit_code}" if state.started else "a program that did not start"
-    return f"{how}: {said}" if said else how
+    """What a check is called in reports: `http 80 /`, `tcp 6379`, `exec nginx -v`, `restart`."""
+    label = _LABELS.get(check.kind)
+    return label(check) if label else check.kind
