@@ -36,7 +36,7 @@ def find_no_ca_bundle(subject: Subject) -> Rows:
     if any(_has_certificates(subject, path) for path in told):
         return
     for entry, facts in subject.own_files():
-        for folder in facts.openssl:
+        for folder in facts.openssl if facts.elf else ():
             file, store = posixpath.join(folder, "cert.pem"), posixpath.join(folder, "certs")
             if not any(_has_certificates(subject, path) for path in (file, store)):
                 yield entry.image_path, f"trusts nobody: neither {file} nor {store} has authorities"
