@@ -22,7 +22,8 @@ _SECRET_NAME = re.compile(
     r"|\.docker/config\.json|\.aws/credentials|\.kube/config"
     r"|[^/]+\.(?:kdbx|ppk|p12|pfx))"
 )
-_PASSWORD = re.compile(r"([^:\n]{1,100}):(\$[^:\n]{8,}|[./0-9A-Za-z]{13}):")
+# The second field: a folder of 13 letters, such as /var/www/html, looks like DES' hash elsewhere.
+_PASSWORD = re.compile(r"^([^:\n]{1,100}):(\$[^:\n]{8,}|[./0-9A-Za-z]{13}):", re.MULTILINE)
 
 
 def find_unstripped(subject: Subject) -> Rows:

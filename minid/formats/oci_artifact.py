@@ -117,7 +117,7 @@ def merge_referrers(before: Iterable[Entry], added: Sequence[Entry]) -> tuple[En
     kept = [
         entry
         for entry in before
-        if entry.get("digest") not in digests
+        if str(entry.get("digest")) not in digests
         and ((own := _own(entry)) is None or own not in replaced)
     ]
     return (*kept, *added)

@@ -118,7 +118,7 @@ def find_artifacts(
 def remote_signatures(place: Place, kind: str) -> tuple[bytes, tuple[bytes, ...]]:
     """The bytes of the place's manifest, and the signatures of a kind that the registry has for
     it, 100 at most. Nothing is known yet of what they are worth. PublishError where the registry's
-    answers do not fit together."""
+    answers do not fit together, and hold no signature."""
     with Connection(place) as connection:
         registry = Registry(connection, writes=False)
         manifest, _ = registry.manifest(place.name.reference)
@@ -133,11 +133,33 @@ def remote_signatures(place: Place, kind: str) -> tuple[bytes, tuple[bytes, ...]
 def _signatures(
     registry: Registry, found: Sequence[Descriptor], subject: Digest, media_type: str
 ) -> Iterator[bytes]:
+    """What is read of the artifacts. One that is gone or broken does not hide the others: its
+    error comes where there is no other."""
+    whole, broken = 0, None
     for descriptor in found:
-        manifest, _ = registry.manifest(str(descriptor.digest))
-        layer = parse_artifact(manifest, subject)
-        if layer.media_type == media_type and layer.size <= _MAX_SIGNATURE_BYTES:
-            data = b"".join(registry.blob(layer.digest, layer.size))
-            if Digest.of(data) != layer.digest:
-                raise ValueError(f"expected blob {layer.digest}, got other bytes")
+        try:
+            data = _signature(registry, descriptor, subject, media_type)
+        except (ValueError, RefusedError) as error:
+            if isinstance(error, RefusedError) and error.status != 404:
+                raise
+            broken = broken or error
+            continue
+        if data is not None:
+            whole += 1
             yield data
+    if broken is not None and not whole:
+        raise broken
+
+
+def _signature(
+    registry: Registry, descriptor: Descriptor, subject: Digest, media_type: str
+) -> bytes | None:
+    """The signature of an artifact; None where it is of another kind."""
+    manifest, _ = registry.manifest(str(descriptor.digest))
+    layer = parse_artifact(manifest, subject)
+    if layer.media_type != media_type or layer.size > _MAX_SIGNATURE_BYTES:
+        return None
+    data = b"".join(registry.blob(layer.digest, layer.size))
+    if Digest.of(data) != layer.digest:
+        raise ValueError(f"expected blob {layer.digest}, got other bytes")
+    return data

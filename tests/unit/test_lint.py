@@ -388,6 +388,12 @@ def test_a_password_among_the_users(ground: Ground) -> None:
     assert "'web'" in only(ground.lint(), "secret", "etc/shadow")
 
 
+def test_a_home_as_long_as_a_password_is_none(ground: Ground) -> None:
+    ground.add(file("etc/passwd", PASSWD + b"www:x:82:82:Web Server:/var/www/html:/bin/false\n"))
+    ground.add(file("etc/shadow", b"root:ab/cdefghij.K:1::::::\n", 0o600))
+    assert "'root'" in only(ground.lint(), "secret", "etc/shadow")
+
+
 def test_what_the_base_has_is_the_bases(ground: Ground) -> None:
     ground.add(file("bin/ping", b"ping", 0o4755), link("gone", "nowhere"), folder("srv", 0o777))
     base = ground.tree()

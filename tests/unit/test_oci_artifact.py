@@ -72,6 +72,12 @@ def test_a_push_replaces_its_own_and_leaves_the_others() -> None:
     assert merge_referrers((OTHERS, new), (new,)) == (OTHERS, new)
 
 
+@pytest.mark.parametrize("digest", [None, [], {}, 3])
+def test_an_entry_with_anything_for_a_digest_stays(digest: object) -> None:
+    entry = refer(BILL, dump_artifact(BILL, SUBJECT))
+    assert merge_referrers(({"digest": digest},), (entry,)) == ({"digest": digest}, entry)
+
+
 def test_what_others_wrote_comes_back_as_it_was() -> None:
     again = parse_referrers(dump_referrers((OTHERS,)))
     assert again == (OTHERS,)

@@ -134,3 +134,15 @@ def test_an_artifact_of_another_image_is_refused() -> None:
         state.manifests[fallback_tag(Digest.of(other))] = state.manifests[TAG]
         with pytest.raises(PublishError, match="refers to the image"):
             remote_signatures(place(state), "minisign")
+
+
+def test_a_broken_artifact_does_not_hide_a_signature() -> None:
+    with strange_registry() as state:
+        push(state, signature(b"one"), signature(b"two", "B"), signature(b"three", "C"))
+        swap(state, b"one", b"xxx")
+        two = parse_referrers(state.manifests[TAG])[1]["digest"]
+        del state.manifests[two]
+        assert remote_signatures(place(state), "minisign")[1] == (b"three",)
+        swap(state, b"three", b"xxxxx")
+        with pytest.raises(PublishError, match="got other bytes"):
+            remote_signatures(place(state), "minisign")
