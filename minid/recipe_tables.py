@@ -161,6 +161,12 @@ IMAGE = Table(
             '["{version}", "latest"]',
         ),
         Key(
+            "also",
+            Array(NAME, "an array of names", unique=True),
+            "Further names for the same: a tag that brings no name is under these as well.",
+            "[]",
+        ),
+        Key(
             "budget",
             SIZE,
             "The unpacked size over which the run fails.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -174,8 +175,12 @@ def make_env(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(dict(pairs).items()))
 
 
-def make_image(**values: Any) -> recipe.ImageTable:  # noqa: ANN401
-    """An ImageTable whose environment does not depend on the order in the file."""
+def make_image(also: tuple[str, ...] = (), **values: Any) -> recipe.ImageTable:  # noqa: ANN401
+    """An ImageTable whose environment does not depend on the order in the file, and whose tags
+    are written out for the names of `also`."""
     if "env" in values:
         values["env"] = make_env(values["env"])
-    return recipe.ImageTable(**values)
+    made = recipe.ImageTable(**values)
+    plain = [tag for tag in made.tags if ":" not in tag]
+    more = tuple(f"{name}:{tag}" for name in also for tag in plain)
+    return replace(made, tags=made.tags + more) if more else made

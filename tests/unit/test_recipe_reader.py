@@ -483,6 +483,16 @@ def test_a_version_that_makes_no_tag() -> None:
     assert problem(text) == 'image.tags: expected tags that fit the version, got "1.2.3+git"'
 
 
+def test_a_tag_is_under_other_names_as_well() -> None:
+    image = LIBRARY + "[rootfs]\nbase = 'scratch'\n[image]\nalso = ['mysql', 'db']\n"
+    made = parse(image + "tags = ['{major}', 'x:1']")
+    assert made.image.tags == ("{major}", "x:1", "mysql:{major}", "db:{major}")
+    assert parse(image).image.tags[-2:] == ("db:{version}", "db:latest")
+    assert problem(image.replace("db", "D")) == (
+        'image.also[1]: expected a name such as "nginx" or "php-fpm", got "D"'
+    )
+
+
 def test_hostile_values_are_harmless_in_the_message() -> None:
     line = problem(LIBRARY + '[rootfs]\nbase = "\\u001b[2J\\u202e"')
     assert line.isprintable()
