@@ -43,6 +43,14 @@ def parse_public_key(text: str) -> str:
     return str(key.to_base64().decode())
 
 
+def is_public_key(data: bytes) -> bool:
+    """Whether these bytes are a public key's file, which looks like a secret one's."""
+    try:
+        return len(data) <= MAX_KEY_BYTES and bool(parse_public_key(data.decode("ascii")))
+    except ValueError:
+        return False
+
+
 def check_minisign(key: str, signature: bytes, archive: BinaryIO) -> str:
     """The signature's trusted comment, once it holds for the open file `archive` by `key` (base64).
 

@@ -6,6 +6,7 @@ What a secret key holds stays in this process (minisign) or in ssh-keygen and th
 from __future__ import annotations
 
 import errno
+import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from minid.errors import ConfigError, HostError
-from minid.formats.minisign import LockedKeyError, MinisignKey, open_secret_key
+from minid.formats.minisign import LockedKeyError, MinisignKey, is_public_key, open_secret_key
 from minid.formats.ssh_signature import parse_ssh_signature
 from minid.host.ssh_keygen import sign_with_ssh
 
@@ -79,12 +80,25 @@ def _read_key(key: Path) -> bytes:
             f"{key}: expected a secret key to sign with, got {error.strerror or error}",
             hint="sign.key in config.toml, the credential sign.key of systemd, or --key names it",
         ) from error
-    if key.stat().st_mode & 0o007 and not data.startswith(_OPENSSH[1:]):
+    _refuse_open_key(key, data)
+    return data
+
+
+def _refuse_open_key(key: Path, data: bytes) -> None:
+    """Secret keys are for who signs, and with minisign for a service's group; a public half is for
+    all."""
+    if data.startswith(_OPENSSH[1:]):
+        return
+    if is_public_key(data):
+        raise KeyFileError(f"{key}: expected a secret key of minisign, got a public one")
+    found = key.stat()
+    # ssh-keygen itself takes no key of its user that a group can read, and says little of why.
+    own_ssh = data.startswith(_OPENSSH[0]) and found.st_uid == os.geteuid()
+    if found.st_mode & (0o077 if own_ssh else 0o007):
         raise KeyFileError(
             f"{key}: expected a secret key that others cannot read, got one they can",
             hint=f"chmod 600 {key}",
         )
-    return data
 
 
 def _minisign_signer(

@@ -145,10 +145,13 @@ def test_what_does_not_hold(built: Line, archive: Path) -> None:
     assert built.run("verify-signature", "--key", "none.pub", name).status == 10
     assert built.run("verify-signature", "--key", "allowed", name).status == 10
     assert built.run("verify-signature", name).status == 2
-    assert built.run("sign", "--key", "ours.pub", name).status == 10
-    (built.folder / "theirs.key").chmod(0o604)
-    assert built.run("sign", "--key", "theirs.key", name).status == 10
-    (built.folder / "theirs.key").chmod(0o600)
+    public = built.run("sign", "--key", "ours.pub", name)
+    assert (public.status, "got a public one" in public.err) == (10, True)
+    for key, mode in (("theirs.key", 0o604), ("ed25519", 0o640)):
+        (built.folder / key).chmod(mode)
+        refused = built.run("sign", "--key", key, name)
+        assert (refused.status, "others cannot read" in refused.err) == (10, True)
+        (built.folder / key).chmod(0o600)
 
 
 def test_an_image_goes_with_its_signatures_to_a_registry(built: Line, tmp_path: Path) -> None:
