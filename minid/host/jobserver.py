@@ -18,10 +18,18 @@ from minid.errors import BuildError
 
 _TOKEN = b"+"
 
+# A recipe may have put a folder of its own before the shims': without them wherever they stand, the
+# next of the same name is the real program, and not the shim again.
+_REAL_PATH = """\
+case :$PATH in
+*:/minid/bin:*) p=:$PATH; p=${p%%:/minid/bin:*}:${p#*:/minid/bin:}; PATH=${p#:} ;;
+esac
+"""
+
 _MAKE_SHIM = """\
 #!/bin/sh
 # Keeps make in minid's jobserver: -jN on the command line would leave it.
-PATH=${PATH#/minid/bin:}
+REAL_PATH\
 case " $MAKEFLAGS " in
 *" --jobserver-auth="*) ;;
 *) exec NAME "$@" ;;
@@ -50,7 +58,7 @@ PATH=/minid/bin:$PATH exec "$(command -v NAME)" "$@"
 _NINJA_SHIM = """\
 #!/bin/sh
 # ninja knows no jobserver pipe: it gets the tokens that are free now, and its own.
-PATH=${PATH#/minid/bin:}
+REAL_PATH\
 # A tool of ninja's own (`-t restat`, which CMake calls) compiles nothing, and refuses -j.
 case " $* " in *" -t "*) exec NAME "$@" ;; esac
 tokens=$(dd if=/proc/self/fd/8 iflag=nonblock bs=1 count=$((${JOBS:-1} - 1)) 2>/dev/null)
@@ -60,10 +68,15 @@ trap 'exit 130' INT TERM HUP
 NAME "$@" -j$((${#tokens} + 1))
 """
 
+
+def _shim(text: str, name: str) -> str:
+    return text.replace("REAL_PATH", _REAL_PATH).replace("NAME", name)
+
+
 SHIMS = {
-    "make": _MAKE_SHIM.replace("NAME", "make"),
-    "gmake": _MAKE_SHIM.replace("NAME", "gmake"),
-    "ninja": _NINJA_SHIM.replace("NAME", "ninja"),
+    "make": _shim(_MAKE_SHIM, "make"),
+    "gmake": _shim(_MAKE_SHIM, "gmake"),
+    "ninja": _shim(_NINJA_SHIM, "ninja"),
 }
 """Programs that stand before the real ones in the PATH of a sandbox with a jobserver."""
 

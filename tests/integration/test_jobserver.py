@@ -120,6 +120,12 @@ def test_a_make_below_make_takes_part(builds: Builds):
     assert "warning" not in text
 
 
+def test_a_folder_before_the_shims(builds: Builds):
+    text = builds.run("one", "mkdir tools; PATH=$PWD/tools:$PATH make -j8 2>&1")
+    assert builds.most_at_once("one") == 3
+    assert "warning" not in text
+
+
 def test_ninja_takes_what_is_free(builds: Builds):
     require("ninja")
     builds.run("one", "ninja")
