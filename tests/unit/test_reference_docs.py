@@ -85,7 +85,7 @@ NOT_KEYS = {
     config.Publishing: {"sign"},
     recipe.Source: {"moved_from"},
 }
-KEYS_ONLY = {recipe.Check: {*KINDS} - {"start"}}
+KEYS_ONLY = {recipe.Check: {*KINDS} - {"start"}, recipe.ImageTable: {"also"}}
 ALL = [(f"{page}:{prefix}", t) for page in PAGES for prefix, t in _tables(PAGES[page])]
 CLASSES = [
     (prefix, table, made)
