@@ -31,6 +31,7 @@ from minid.store.records import Records
 
 MB = 1_000_000
 COMPILE = "compile"
+SHOWN_CHARS = 110
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,12 +246,18 @@ def page(rows: Sequence[Row], left_out: Sequence[str]) -> str:
 def chapter(row: Row) -> str:
     """One image of the page."""
     libraries = ", ".join(f"`{name}`" for name in row.libraries) or "none, it is static"
-    checks = "\n".join(f"- `{check}`" for check in row.checks)
+    checks = "\n".join(f"- `` {shorten(check)} ``" for check in row.checks)
     return (
         f"\n## {row.name}\n\n{row.summary}. Tags: "
         + ", ".join(f"`{tag}`" for tag in row.tags)
         + f".\n\nShared libraries: {libraries}.\n\nIts check:\n\n{checks}\n"
     )
+
+
+def shorten(check: str) -> str:
+    """A check's name on one line of its own."""
+    line = " ".join(check.split())
+    return line if len(line) <= SHOWN_CHARS else line[: SHOWN_CHARS - 1] + "…"
 
 
 def main() -> None:
