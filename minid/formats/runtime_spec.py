@@ -125,6 +125,15 @@ def resolve_user(user: str, passwd: str, group: str) -> Json:
     return {"uid": uid, "gid": gid, "extra": extra, "home": (found[5] if found else "") or "/"}
 
 
+def user_names(passwd: str) -> Mapping[int, str]:
+    """The names of users by number, the first of each, of the text of a passwd file."""
+    names: dict[int, str] = {}
+    for fields in (line.split(":") for line in passwd.splitlines()):
+        if len(fields) >= 3 and _is_number(fields[2]) and len(fields[2]) <= len(str(_MAX_ID)):
+            names.setdefault(int(fields[2]), fields[0])
+    return names
+
+
 def runtime_config(
     config: Mapping[str, object],
     user: Json,

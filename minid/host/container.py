@@ -30,6 +30,7 @@ from minid.host.container_settings import (
     StartSettings,
     process_names,
 )
+from minid.host.control_message import MAX_MESSAGE, send_message
 
 ADDRESS = "172.17.0.2"  # what Docker gives the first container; nothing else is on this network
 HOSTNAME = "minid"
@@ -39,7 +40,6 @@ LIMITS = {"RLIMIT_NPROC": 4096, "RLIMIT_DATA": 8 << 30, "RLIMIT_CORE": 0}
 START_TIMEOUT_S = 120.0
 _REPLY_TIMEOUT_S = 10.0
 _SLICE_S = 0.05
-_MAX_MESSAGE = 1 << 20
 _PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from minid.host.container_init import main; main(int(sys.argv[2]))"
@@ -179,15 +179,8 @@ class Container:
     def start(self, settings: StartSettings | None = None) -> None:
         """Start the image's own program in a fresh container, which takes the place of the one
         there was; it may end at once, see `state`. `settings` None: those of the last start."""
-        if settings is None:
-            self._ask("start", START_TIMEOUT_S)
-            return
-        descriptor = os.memfd_create("settings")  # a message has no room for files
-        with open(descriptor, "w+b") as file:
-            file.write(settings.as_json())
-            file.seek(0)
-            self._send({"do": "start"}, descriptor)
-        self._receive(START_TIMEOUT_S)
+        more = {} if settings is None else {"settings": settings.as_json()}
+        self._ask("start", START_TIMEOUT_S, **more)
 
     def stop(self) -> None:
         """Send the program the image's stop signal; `state` tells of its end."""
@@ -205,9 +198,10 @@ class Container:
 
     def processes(self) -> tuple[SeenProcess, ...]:
         """What runs in the container."""
+        rows = self._ask("processes")["processes"]
         return tuple(
-            SeenProcess(row["pid"], process_names(row["comm"], row["first"]), row["uid"])
-            for row in self._ask("processes")["processes"]
+            SeenProcess(r["pid"], process_names(r["comm"], r["first"]), r["uid"], r["user"])
+            for r in rows
         )
 
     def find_uid(self, user: str) -> int | None:
@@ -281,10 +275,10 @@ class Container:
         self._send({"do": what, **more})
         return self._receive(wait_s)
 
-    def _send(self, value: Mapping[str, Any], *descriptors: int) -> None:
+    def _send(self, value: Mapping[str, Any]) -> None:
         assert self._control is not None
         try:
-            socket.send_fds(self._control, [json.dumps(value).encode()], descriptors)
+            send_message(self._control, value)
         except OSError as error:
             raise self._gone() from error
 
@@ -299,7 +293,7 @@ class Container:
             if self._cancel is not None and self._cancel.is_set():
                 raise CheckError("check: expected to end, got cancelled")
             try:
-                message, descriptors, _, _ = socket.recv_fds(self._control, _MAX_MESSAGE, 1)
+                message, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE, 1)
                 break
             except TimeoutError:
                 if time.monotonic() > deadline:

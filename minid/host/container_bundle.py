@@ -19,7 +19,7 @@ from minid.formats import runtime_spec
 from minid.host import container_fs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 Json = dict[str, Any]
 
@@ -77,6 +77,11 @@ def find_user(root: int, user: str) -> Json:
         return runtime_spec.resolve_user(user, passwd, group)
     except ValueError as error:
         raise ImageError(f"etc/passwd: expected numbers as ids, got {error}") from error
+
+
+def list_users(root: int) -> Mapping[int, str]:
+    """The names of users by number, the first of each, by the passwd below the folder `root`."""
+    return runtime_spec.user_names(container_fs.read_in_root(root, "etc/passwd"))
 
 
 def place_file(root: int, file: Json) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 from minid.errors import HostError, ImageError, MinidError, UnpackError
 from minid.host import container_fs, launch, layer_folder
 from minid.host.container_server import Server
+from minid.host.control_message import MAX_MESSAGE, receive_message
 
 CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = 0x08000000, 0x20000000, 0x40000000
 CLONE_NEWCGROUP = 0x02000000
@@ -33,15 +34,15 @@ _QUIET = launch.MS_NOSUID | launch.MS_NODEV | launch.MS_NOEXEC
 _SHELVES = ("/mnt", "/srv", "/media", "/tmp")  # noqa: S108 (covered by a mount of our own)
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK = 0x8913, 0x8914, 0x8916, 0x891C
 _IFF_UP = 1
-MAX_MESSAGE = 1 << 20
 
 
 def main(control_fd: int) -> None:
     """Serve one container over the socket `control_fd`; does not return."""
     control = socket.socket(fileno=control_fd)
     try:
-        job = json.loads(control.recv(MAX_MESSAGE))
-        serve(control, job)
+        job = receive_message(control)
+        if job is not None:
+            serve(control, job)
     except MinidError as error:
         _report(control, type(error).__name__, error.message, error.hint)
     except OSError as error:
@@ -218,6 +219,8 @@ def bring_up_network(address: str) -> None:
         for call, value in ((_SIOCSIFADDR, address), (_SIOCSIFNETMASK, "255.255.255.255")):
             where = struct.pack("HH4s16x", socket.AF_INET, 0, socket.inet_aton(value))
             fcntl.ioctl(sock, call, alias + where)
+    with contextlib.suppress(OSError):  # a restarted service finds its ports free, as in Docker
+        launch.write_text("/proc/sys/net/ipv4/tcp_max_tw_buckets", "0")
     with contextlib.suppress(OSError):  # as Docker does: port 80 needs no capability
         launch.write_text("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
 

@@ -26,12 +26,12 @@ from minid.host import container_bundle, layer_folder
 from minid.host.container_commands import CommandSpace
 from minid.host.container_process import Capture, Process, Streams, reap_orphans
 from minid.host.container_view import contained_processes, mapped_files
+from minid.host.control_message import receive_message, send_message
 from minid.host.file_audit import FileAudit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-MAX_MESSAGE = 1 << 20
 MAX_LISTED = 400
 _DEATH_S = 0.05
 _END_S = 5.0
@@ -86,11 +86,10 @@ class Server:
         for process in processes:
             process.update(ready)
         if self._control.fileno() in ready:
-            message, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE, 1)
-            if not message:
+            message = receive_message(self._control)
+            if message is None:
                 os._exit(0)
-            more = {"descriptor": descriptors[0]} if descriptors else {}
-            self._answer(json.loads(message) | more)
+            self._answer(message)
 
     def _patience_ms(self) -> int | None:
         if self._exec is None:
@@ -135,14 +134,12 @@ class Server:
         self._command = None
 
     def _reply(self, value: dict[str, Any]) -> None:
-        self._control.send(json.dumps(value).encode())
+        send_message(self._control, value)
 
     def _start(self, request: dict[str, Any]) -> dict[str, Any]:
-        """A fresh container in the place of the one there was; its settings come as a file."""
+        """A fresh container in the place of the one there was."""
         self._end_main()
-        if "descriptor" in request:
-            with open(request["descriptor"]) as file:
-                self._settings = json.load(file)
+        self._settings = request.get("settings", self._settings)
         self._streams = Streams()
         self._main = self._launch((), output=self._streams)
         self._bundle = f"{self._work}/{self._main.name}"
@@ -185,15 +182,27 @@ class Server:
         return {"found": wanted in capture.content(), "tail": capture.tail_lines()}
 
     def _processes(self, _request: dict[str, Any]) -> dict[str, Any]:
-        return {"processes": contained_processes()[:MAX_LISTED]}
+        if self._main is None:
+            return {"processes": []}
+        with self._open_root() as root:
+            users = container_bundle.list_users(root)
+        rows = contained_processes()[:MAX_LISTED]
+        return {"processes": [row | {"user": users.get(row["uid"], "")} for row in rows]}
 
     def _user(self, request: dict[str, Any]) -> dict[str, Any]:
         """A user's number by the container's own passwd, or nothing."""
+        with contextlib.suppress(ImageError):
+            if self._main is not None:
+                with self._open_root() as root:
+                    return {"uid": container_bundle.find_user(root, request["user"])["uid"]}
+        return {"uid": None}
+
+    @contextlib.contextmanager
+    def _open_root(self) -> Iterator[int]:
+        """The running container's root folder."""
         root = os.open(f"{self._bundle}/rootfs", os.O_PATH | os.O_DIRECTORY)
         try:
-            return {"uid": container_bundle.find_user(root, request["user"])["uid"]}
-        except ImageError:
-            return {"uid": None}
+            yield root
         finally:
             os.close(root)
 
@@ -368,12 +377,6 @@ class Server:
         self._end_main()
         with FileAudit(f"{self._work}/audit") as audit:
             process = self._launch(request.get("argv") or (), listener=audit.path)
-            while time.monotonic() < deadline and process.exit_code is None and not audit.quiet:
-                poll = select.poll()
-                process.register(poll)
-                audit.register(poll)
-                ready = dict(poll.poll(50))
-                process.update(ready)
-                audit.update(ready)
+            audit.watch(process, deadline)
             process.kill()
         return {"missed": audit.missed()[:MAX_LISTED]}

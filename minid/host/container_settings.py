@@ -6,7 +6,6 @@ Shared by the runners; the settings travel to a container's keeper as JSON.
 from __future__ import annotations
 
 import base64
-import json
 from dataclasses import dataclass
 
 
@@ -28,9 +27,9 @@ class StartSettings:
     cmd: tuple[str, ...] | None = None
     files: tuple[PlacedFile, ...] = ()
 
-    def as_json(self) -> bytes:
+    def as_json(self) -> dict[str, object]:
         """For the keeper: the files' bytes as base64."""
-        value = {
+        return {
             "env": [f"{name}={text}" for name, text in self.env],
             "cmd": None if self.cmd is None else list(self.cmd),
             "files": [
@@ -43,17 +42,17 @@ class StartSettings:
                 for file in self.files
             ],
         }
-        return json.dumps(value).encode()
 
 
 @dataclass(frozen=True, slots=True)
 class SeenProcess:
-    """A process of a container: its pid, the names it goes by, and its real user id, the ids as
-    the container sees them."""
+    """A process of a container: its pid, the names it goes by, its real user id, and that user's
+    name by the container's passwd, or empty."""
 
     pid: int
     names: tuple[str, ...]
     uid: int
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,33 +6,29 @@ that those of a killed minid are found and removed by the next one.
 
 from __future__ import annotations
 
-import io
-import itertools
 import os
 import socket
-import tarfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-from minid.errors import CheckError, HostError, ImageError
-from minid.formats.runtime_spec import resolve_user
+from minid.errors import CheckError, HostError
+from minid.formats.runtime_spec import user_names
 from minid.host import docker_engine, netprobe
 from minid.host.container import ExecResult, ProgramState
 from minid.host.container_process import LINE_CHARS, TAIL_LINES, Capture
 from minid.host.container_settings import (
     LogView,
-    PlacedFile,
     SeenProcess,
     StartSettings,
     process_names,
 )
+from minid.host.docker_files import find_ids, place_files, read_text
 
 OWNER_LABEL = "org.minid.check"
-_MAX_TEXT = 1 << 20
 _LOGS = {"type": "json-file", "config": {"max-size": "1m", "max-file": "1"}}
 
 
@@ -83,7 +79,7 @@ class DockerContainer:
                 _remove(self._main)
             self._address, self._main = "", None
             self._main = self._create()
-            _place_files(self._main, self._settings.files)
+            place_files(self._main, self._settings.files)
             _begin(self._main)
 
     def stop(self) -> None:
@@ -115,16 +111,18 @@ class DockerContainer:
         with _engine_errors():
             names = self._main.top(ps_args="-eo pid,ruid,comm")["Processes"]
             lines = self._main.top(ps_args="-eo pid,args")["Processes"]
+            users = user_names(read_text(self._main, "/etc/passwd"))
         first = {row[0]: row[1] for row in lines if len(row) == 2}
+        rows = ((int(pid), int(uid), comm) for pid, uid, comm in names)
         return tuple(
-            SeenProcess(int(pid), process_names(comm, first.get(pid, "")), int(uid))
-            for pid, uid, comm in (row for row in names if len(row) == 3)
+            SeenProcess(pid, process_names(comm, first.get(str(pid), "")), uid, users.get(uid, ""))
+            for pid, uid, comm in rows
         )
 
     def find_uid(self, user: str) -> int | None:
         """A user's number (a name, or a number itself) by the container's passwd."""
         with _engine_errors():
-            return _find_ids(self._main, user)[0]
+            return find_ids(self._main, user)[0]
 
     def state(self) -> ProgramState:
         """Whether the program runs, and what it said last."""
@@ -136,8 +134,11 @@ class DockerContainer:
             state = self._main.attrs["State"]
             said = self._main.logs(tail=TAIL_LINES)
         alive = bool(state["Running"])
-        started = not state["StartedAt"].startswith("0001")
-        return ProgramState(started, alive, None if alive else state["ExitCode"], _lines(said))
+        # What the engine could not execute has no output, but the engine's word about it.
+        refused = not alive and bool(state["Error"])
+        tail = (state["Error"][:LINE_CHARS],) if refused else _lines(said)
+        started = not refused and not state["StartedAt"].startswith("0001")
+        return ProgramState(started, alive, None if alive else state["ExitCode"], tail)
 
     def execute(self, argv: tuple[str, ...], *, contains: str, timeout_s: float) -> ExecResult:
         """Run a command in the running container, or where that has ended, in one of its own."""
@@ -206,7 +207,7 @@ class DockerContainer:
     ) -> int | None:
         container = self._create(argv)
         try:
-            _place_files(container, self._settings.files)
+            place_files(container, self._settings.files)
             container.start()
             deadline = time.monotonic() + timeout_s
             while container.attrs["State"].get("Status") != "exited":
@@ -320,62 +321,6 @@ def _gone_meanwhile() -> Iterator[None]:
     except APIError as error:
         if error.status_code != 409:
             raise
-
-
-def _place_files(container: Any, files: tuple[PlacedFile, ...]) -> None:  # noqa: ANN401
-    """Lay files into a container that was created; the engine makes their folders."""
-    if not files:
-        return
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for file in files:
-            member = tarfile.TarInfo(file.image_path.strip("/"))
-            member.size, member.mode = len(file.data), file.mode
-            uid, gid = _find_ids(container, file.owner)
-            if uid is None:
-                wanted = "expected an owner of the image's passwd"
-                raise ImageError(f"check: start: {wanted}, got {file.owner!r}")
-            member.uid, member.gid = uid, gid
-            tar.addfile(member, io.BytesIO(file.data))
-    container.put_archive("/", out.getvalue())
-
-
-def _find_ids(container: Any, user: str) -> tuple[int | None, int]:  # noqa: ANN401
-    """A user's and its group's number by the container's files; None where there is none."""
-    try:
-        found = resolve_user(user, _read_text(container, "/etc/passwd"), "")
-    except (ImageError, ValueError):
-        return None, 0
-    return found["uid"], found["gid"]
-
-
-def _read_text(container: Any, image_path: str) -> str:  # noqa: ANN401
-    """A small text file of a container; empty where there is none."""
-    from docker.errors import NotFound
-
-    try:
-        pieces, _ = container.get_archive(image_path)
-    except NotFound:
-        return ""
-    near: Iterator[bytes] = itertools.takewhile(_within(_MAX_TEXT), pieces)
-    data = b"".join(near)
-    with suppress(tarfile.TarError), tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        for member in tar:
-            stream = tar.extractfile(member) if member.isreg() else None
-            return stream.read(_MAX_TEXT).decode("utf-8", "replace") if stream else ""
-    return ""
-
-
-def _within(limit: int) -> Callable[[bytes], bool]:
-    """Whether a piece still fits below the limit, with all before it."""
-    total = 0
-
-    def fits(piece: bytes) -> bool:
-        nonlocal total
-        total += len(piece)
-        return total <= limit
-
-    return fits
 
 
 def _maps(pid: str) -> list[str]:

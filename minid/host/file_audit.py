@@ -17,8 +17,12 @@ import select
 import socket
 import struct
 import time
+from typing import TYPE_CHECKING
 
 from minid.host.container_fs import open_in_root
+
+if TYPE_CHECKING:
+    from minid.host.container_process import Process
 
 QUIET_S = 0.08
 _RECV, _SEND = 0xC0502100, 0xC0182101  # SECCOMP_IOCTL_NOTIF_RECV, _SEND of linux/seccomp.h
@@ -98,6 +102,16 @@ class FileAudit:
             elif events:  # nobody is left who could call
                 self._listeners.remove(listener)
                 os.close(listener)
+
+    def watch(self, process: Process, deadline: float) -> None:
+        """Listen until the process has ended, or no calls come any more, or the deadline has."""
+        while time.monotonic() < deadline and process.exit_code is None and not self.quiet:
+            poll = select.poll()
+            process.register(poll)
+            self.register(poll)
+            ready = dict(poll.poll(50))
+            process.update(ready)
+            self.update(ready)
 
     def missed(self) -> list[str]:
         """Paths that were not there, in order; without those whose name was found elsewhere."""

@@ -149,10 +149,10 @@ class Tries:
             return Answer(False, f"{promise} of user {check.user!r}, got {got}", final=True)
         own = next((row for row in found if row.uid == uid), None)
         if own is not None:
-            return Answer(True, f"pid {own.pid}, uid {uid}")
-        seen = ", ".join(f"uid {row.uid} (pid {row.pid})" for row in found[:_MAX_SHOWN])
+            return Answer(True, f"pid {own.pid}")
+        seen = ", ".join(_owner_of(row) for row in found[:_MAX_SHOWN])
         # No `seen`: a program changes its user a moment after it was started.
-        return Answer(False, f"{promise} of user {check.user!r} (uid {uid}), got {seen}")
+        return Answer(False, f"{promise} of user {check.user!r}, got {seen}")
 
     def log(self, check: Check, _left_s: float) -> Answer:
         """Look into what the program printed."""
@@ -189,6 +189,10 @@ class Tries:
         detail += f" and the error {said!r}" if said else ""
         seen = None if answer.status >= 500 else (answer.status, body)
         return Answer(False, detail, seen=seen)
+
+
+def _owner_of(row: SeenProcess) -> str:
+    return f"{row.user!r} (pid {row.pid})" if row.user else f"uid {row.uid} (pid {row.pid})"
 
 
 def _is_called(row: SeenProcess, name: str) -> bool:
