@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes the data folder at the first start, then becomes the server.
 #
-# The first start works in .first-start inside the data folder. What is finished is moved up, the
+# The first start works in first-start inside the data folder (InnoDB passes over folders
+# with a dot in front, and no database has this name on disk). What is finished is moved up, the
 # folder `mysql` last: a data folder with `mysql` in it is whole, whenever the power fails.
 set -e -o pipefail
 
@@ -190,7 +191,7 @@ read_settings "$@"
 rm -f "$errors"
 data=$(option datadir)
 data=${data%/}
-stage=$data/.first-start
+stage=$data/first-start
 socket=$stage/first-start.sock
 for variable in ROOT_PASSWORD ROOT_HOST DATABASE USER PASSWORD; do
 	take "MYSQL_$variable"
