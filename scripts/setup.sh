@@ -57,6 +57,6 @@ use_local_archives() {
   fi
 }
 
-BUILD_PACKAGES=(python3 python3-venv bubblewrap mmdebstrap runc uidmap)
+BUILD_PACKAGES=(python3 python3-venv bubblewrap mmdebstrap runc uidmap openssl)
 # A machine may have its certificates from elsewhere, where this package could not write.
 [ -e /etc/ssl/certs/ca-certificates.crt ] || BUILD_PACKAGES+=(ca-certificates)

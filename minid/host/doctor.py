@@ -46,6 +46,7 @@ def probe_machine(config: Config) -> tuple[Finding, ...]:
         _probe_sandbox(config),
         _probe_runtime(config),
         _probe_container(config),
+        _probe_program("openssl", "checks with a certificate", needed=False),
         _probe_program("mmdebstrap", "environments", needed=_uses_debian(config)),
         _probe_apt(config),
         _probe_subordinate_ids(),

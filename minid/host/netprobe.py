@@ -276,6 +276,8 @@ def _reason(error: Exception) -> str:
         return "connection refused"
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(tls := getattr(error, "reason", None), str):  # of an ssl.SSLError
+        return f"no TLS: {tls.lower().replace('_', ' ')}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error)

@@ -181,9 +181,10 @@ class _Session:
         return Answer(False, f"expected the program to start, got {how_it_ended(state)}")
 
     def _restart(self, _check: Check, deadline: float) -> Answer:
-        answer, state = self._end(deadline)
-        if state.exit_code is None:
-            return answer
+        if not self.was_stopped:
+            answer, _ = self._end(deadline)
+            if not answer.passed:
+                return answer
         self.subject.start_again()
         self.was_stopped = False
         return self._begun(deadline)

@@ -13,7 +13,8 @@ import pytest
 
 from minid.errors import CheckError, HostError
 from minid.host.container import ExecResult, ProgramState
-from minid.recipe import Check
+from minid.host.container_settings import LogView, PlacedFile, SeenProcess, StartSettings
+from minid.recipe import Check, Start, StartFile
 from minid.steps import check as step
 from minid.steps.check import ImageToCheck, check_image, check_name
 
@@ -33,6 +34,10 @@ class Here:
     asked: list[tuple[str, ...]] = field(default_factory=list)
     audits: list[tuple[str, ...]] = field(default_factory=list)
     entered: int = 0
+    settings: list[StartSettings | None] = field(default_factory=list)
+    after_stop: ProgramState = ProgramState(True, False, 0, ())
+    said: dict[str, str] = field(default_factory=dict)
+    running: tuple[SeenProcess, ...] = ()
     address: str = "127.0.0.1"
     name: str = "here"
     port: int = 0
@@ -42,8 +47,26 @@ class Here:
     ) -> AbstractContextManager[Here]:
         return nullcontext(self)
 
-    def start(self) -> None:
+    def start(self, settings: StartSettings | None = None) -> None:
         self.entered += 1
+        self.settings.append(settings)
+
+    def stop(self) -> None:
+        self.state_now = self.after_stop
+
+    def start_again(self) -> None:
+        self.entered += 1
+        self.state_now = ProgramState(True, True, None, ())
+
+    def read_log(self, stream: str, contains: str) -> LogView:
+        said = self.said[stream]
+        return LogView(contains in said, (said,))
+
+    def processes(self) -> tuple[SeenProcess, ...]:
+        return self.running
+
+    def find_uid(self, user: str) -> int | None:
+        return {"redis": 100, "0": 0}.get(user)
 
     def state(self) -> ProgramState:
         return self.state_now
@@ -104,6 +127,11 @@ def test_names_of_checks() -> None:
     assert check_name(Check("http", port=80, path="/x")) == "http 80 /x"
     assert check_name(Check("tcp", port=6379)) == "tcp 6379"
     assert check_name(Check("exec", argv=("a b", "-v"))) == "exec 'a b' -v"
+    assert check_name(Check("http", port=443, tls=True)) == "https 443 /"
+    assert check_name(Check("log")) == "log"
+    assert check_name(Check("log", stream="stderr")) == "log stderr"
+    assert check_name(Check("fastcgi", port=9000, script="/a.php")) == "fastcgi 9000 /a.php"
+    assert check_name(Check("restart")) == "restart"
 
 
 def test_page_is_found_and_shown(serve: Callable[[Say], Here]) -> None:
@@ -250,3 +278,79 @@ def test_cancel_between_tries() -> None:
     check = Check("exec", argv=("web",), deadline_s=30)
     with pytest.raises(CheckError, match=r"web:1\.2\.3: .*cancelled"):
         check_image(image(), (check,), here, cancel=cancel, audit=False)
+
+
+def test_start_gives_its_settings_with_the_version_and_nothing_starts_before() -> None:
+    here = Here()
+    start = Start((("A", "{version}"),), ("web", "{major}"), (StartFile("/a", "of {version}"),))
+    report = check_image(image(), (Check("start", start=start),), here, audit=False)
+    assert report.passed
+    wanted = (("A", "1.2.3"),), ("web", "1"), (PlacedFile("/a", b"of 1.2.3"),)
+    assert here.settings == [StartSettings(*wanted)]
+
+
+def test_start_later_comes_after_the_images_own() -> None:
+    here = Here(said={"": "x"})
+    checks = (Check("log", contains="x"), Check("start", start=Start()))
+    assert check_image(image(), checks, here, audit=False).passed
+    assert here.settings == [None, StartSettings()]
+
+
+def test_stop_with_another_status_is_said() -> None:
+    here = Here(after_stop=ProgramState(True, False, 1, ("bye",)))
+    report = check_image(image(), (Check("stop"),), here, audit=False)
+    assert report.results[0].detail == "expected exit code 0, got exit code 1: bye"
+    assert check_image(image(), (Check("stop", exit_code=1),), here_alive(here), audit=False).passed
+
+
+def here_alive(here: Here) -> Here:
+    here.state_now = ProgramState(True, True, None, ())
+    return here
+
+
+def test_stop_that_does_not_come_ends_at_its_deadline() -> None:
+    here = Here(after_stop=ProgramState(True, True, None, ()))
+    report = check_image(image(), (Check("stop", deadline_s=0.1),), here, audit=False)
+    assert "got a program that still runs" in report.results[0].detail
+
+
+def test_stopped_service_is_audited_with_what_it_had_mapped() -> None:
+    here = Here()
+    report = check_image(image(), (Check("stop"),), here)
+    assert (report.libraries, report.missed) == (("/lib/libc.so",), ("/etc/nothing",))
+
+
+def test_cancel_while_a_service_stops() -> None:
+    cancel = threading.Event()
+    threading.Timer(0.1, cancel.set).start()
+    here = Here(after_stop=ProgramState(True, True, None, ()))
+    with pytest.raises(CheckError, match="cancelled"):
+        check_image(image(), (Check("stop", deadline_s=30),), here, cancel=cancel, audit=False)
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "user", "passed"),
+    [
+        (SeenProcess(7, ("redis-server",), 100), "redis-server", "redis", True),
+        (SeenProcess(7, ("redis-server",), 0, "root"), "redis-server", "redis", False),
+        (SeenProcess(7, ("redis-server",), 0), "redis-server", "0", True),
+        (SeenProcess(7, ("a-name-of-more-",), 100), "a-name-of-more-than-15", "", True),
+        (SeenProcess(7, ("redis",), 100), "redis-server", "", False),
+    ],
+)
+def test_process(row: SeenProcess, name: str, user: str, passed: bool) -> None:
+    here = Here(running=(row,))
+    check = Check("process", name=name, user=user, deadline_s=0.05)
+    result = check_image(image(), (check,), here, audit=False).results[0]
+    assert result.passed is passed
+    if row.user:
+        wanted = "expected a process 'redis-server' of user 'redis', got 'root' (pid 7)"
+        assert result.detail == wanted
+
+
+def test_log_of_a_dead_program_is_final() -> None:
+    here = Here(said={"stderr": "no"}, state_now=ProgramState(True, False, 1, ()))
+    check = Check("log", stream="stderr", contains="yes", deadline_s=30)
+    result = check_image(image(), (check,), here, audit=False).results[0]
+    assert result.detail == "expected 'yes' on stderr, got 'no'"
+    assert result.seconds < 5

@@ -127,3 +127,24 @@ def test_listener_adds_a_filter_that_lets_everything_else_through() -> None:
     assert "write" not in seccomp["syscalls"][0]["names"]  # the runtime itself needs it
     assert "seccomp" not in plain["linux"]
     json.dumps(made)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("", 15), ("SIGQUIT", 3), ("quit", 3), ("9", 9), ("SIGRTMIN+3", 37), ("RTMAX-2", 62)],
+)
+def test_stop_signal(text: str, number: int) -> None:
+    assert spec.stop_signal({"StopSignal": text}) == number
+
+
+@pytest.mark.parametrize("text", ["SIGNOTHING", "0", "65", "99999999", "RTMIN+", "RTMAX+1", "_DFL"])
+def test_stop_signal_that_is_none(text: str) -> None:
+    with pytest.raises(ImageError, match=r"image\.stop_signal: expected a signal"):
+        spec.stop_signal({"StopSignal": text})
+
+
+def test_users_by_number() -> None:
+    assert spec.user_names("root:x:0:0::/:\ntoor:x:0:0::/:\nbad\nx:x:y:0::/:\nweb:x:100:1::/:") == {
+        0: "root",
+        100: "web",
+    }
