@@ -44,7 +44,7 @@ def write_bundle(
     try:
         user = find_user(root, str(config.get("User") or ""))
         for file in (settings or {}).get("files", ()):
-            place_file(root, file)
+            _place_checked(root, file)
     finally:
         os.close(root)
     spec = runtime_spec.runtime_config(
@@ -82,6 +82,16 @@ def find_user(root: int, user: str) -> Json:
 def list_users(root: int) -> Mapping[int, str]:
     """The names of users by number, the first of each, by the passwd below the folder `root`."""
     return runtime_spec.user_names(container_fs.read_in_root(root, "etc/passwd"))
+
+
+def _place_checked(root: int, file: Json) -> None:
+    try:
+        place_file(root, file)
+    except OSError as error:
+        reason = (error.strerror or "an error").lower()
+        raise ImageError(
+            f"check: start: {file['path']!r}: expected room for a file, got {reason}"
+        ) from error
 
 
 def place_file(root: int, file: Json) -> None:

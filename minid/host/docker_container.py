@@ -108,9 +108,11 @@ class DockerContainer:
         """What runs in the container; pids are the engine's."""
         if not self.state().alive:
             return ()
-        with _engine_errors():
+        names, lines = [], []
+        with _engine_errors(), _gone_meanwhile():
             names = self._main.top(ps_args="-eo pid,ruid,comm")["Processes"]
             lines = self._main.top(ps_args="-eo pid,args")["Processes"]
+        with _engine_errors():
             users = user_names(read_text(self._main, "/etc/passwd"))
         first = {row[0]: row[1] for row in lines if len(row) == 2}
         rows = ((int(pid), int(uid), comm) for pid, uid, comm in names)
@@ -144,9 +146,15 @@ class DockerContainer:
         """Run a command in the running container, or where that has ended, in one of its own."""
         running = self.state().alive
         capture = Capture()
+        code = None
+        deadline = time.monotonic() + timeout_s
         with _engine_errors():
-            run = self._execute_inside if running else self._execute_fresh
-            code = run(argv, capture, timeout_s)
+            if running:
+                with _gone_meanwhile():
+                    code = self._execute_inside(argv, capture, timeout_s)
+                running = code is not None or self.state().alive
+            if not running:
+                code = self._execute_fresh(argv, capture, deadline - time.monotonic())
         content = capture.content()
         where = "running" if running else "fresh"
         return ExecResult(code, contains.encode() in content, tuple(capture.tail_lines()), where)
@@ -313,7 +321,7 @@ def _begin(container: Any) -> None:  # noqa: ANN401
 
 @contextmanager
 def _gone_meanwhile() -> Iterator[None]:
-    """Let the engine say that what was to be signalled does not run: it has ended."""
+    """Let the engine say that a container does not run: it has just ended."""
     from docker.errors import APIError
 
     try:

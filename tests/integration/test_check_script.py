@@ -177,7 +177,7 @@ def test_what_does_not_stop_is_said(place: Place) -> None:
     hard = Check("stop", deadline_s=0.5)
     detail = place.detail(starts(cmd=("sleep", "1000")), hard)
     assert detail == "expected an end after SIGQUIT, got a program that still runs"
-    assert "expected exit code 3, got exit code 0" in place.detail(PAGE, replace(hard, exit_code=3))
+    assert "expected exit code 3, got exit code 0" in place.detail(PAGE, Check("stop", exit_code=3))
     ended = place.detail(PAGE, Check("stop"), Check("stop"))
     assert ended.startswith("expected a program that runs, got one that had ended: exit code 0")
     again = place.run(PAGE, Check("stop"), Check("restart"), replace(PAGE, contains="own 2"))
@@ -197,6 +197,9 @@ def test_what_does_not_start_is_said(place: Place) -> None:
     assert "got exit code 3: bad option" in report.results[1].detail
     with pytest.raises(ImageError, match="start: expected an owner of the image's passwd, got 'm"):
         place.run(starts(files=(StartFile("/a", "", "missing"),)))
+    if isinstance(place.runner, SandboxRunner):
+        with pytest.raises(ImageError, match="start: '/bin/tool/a': expected room for a file, got"):
+            place.run(starts(files=(StartFile("/bin/tool/a", ""),)))
 
 
 def test_process_of_another_user_or_name_is_said(place: Place) -> None:
