@@ -91,7 +91,7 @@ def _with_audit(report: CheckReport, session: _Session, checks: tuple[Check, ...
         session.note_libraries()
         report = replace(report, libraries=tuple(sorted(session.libraries)))
         commands = [check.argv for check in checks if check.kind == "exec"]
-        if subject.state().alive or session.was_stopped:
+        if session.has_service():
             report = replace(report, missed=subject.audit(AUDIT_S))
         elif commands:
             argv = tuple(expand(word, session.image.version) for word in commands[0])
@@ -102,13 +102,16 @@ def _with_audit(report: CheckReport, session: _Session, checks: tuple[Check, ...
 @dataclass(slots=True)
 class _Session:
     """The checks of one image. `libraries` is what the containers that were ended had mapped;
-    `was_stopped`: the last one runs no more because a check stopped it."""
+    `was_stopped`: the last one runs no more because a check stopped it. `settings` are the last
+    one's, `served` those of the last that ran until the next `start`."""
 
     image: ImageToCheck
     subject: Subject
     cancel: Event | None
     libraries: set[str] = field(default_factory=set)
     was_stopped: bool = False
+    settings: StartSettings = field(default_factory=StartSettings)
+    served: StartSettings | None = None
 
     def run_all(
         self, checks: tuple[Check, ...], note: Callable[[str], None]
@@ -131,6 +134,16 @@ class _Session:
         detail = "" if passed else how_it_ended(state)
         note(f"start: {'passed' if passed else 'failed'}")
         return (CheckResult("start", passed, time.monotonic() - began, detail),)
+
+    def has_service(self) -> bool:
+        """Whether the container is one whose program goes on until it is stopped; one that was
+        started to fail gives way to the last such one."""
+        if self.was_stopped or self.subject.state().alive:
+            return True
+        if self.served is None:
+            return False
+        self.subject.start(self.served)
+        return True
 
     def note_libraries(self) -> None:
         """Remember what runs now has mapped: it is about to end."""
@@ -170,7 +183,10 @@ class _Session:
         """A fresh container with the check's settings, in which the program has begun."""
         assert check.start is not None
         self.note_libraries()
-        self.subject.start(self._settings(check.start))
+        if self.was_stopped or self.subject.state().alive:
+            self.served = self.settings
+        self.settings = self._settings(check.start)
+        self.subject.start(self.settings)
         self.was_stopped = False
         return self._begun(deadline)
 

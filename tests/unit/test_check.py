@@ -354,3 +354,33 @@ def test_log_of_a_dead_program_is_final() -> None:
     result = check_image(image(), (check,), here, audit=False).results[0]
     assert result.detail == "expected 'yes' on stderr, got 'no'"
     assert result.seconds < 5
+
+
+def test_audit_is_of_the_service_and_not_of_a_start_that_failed() -> None:
+    here = Here(said={"": "no password"})
+    checks = (
+        Check("start", start=Start((("PASSWORD", "x"),))),
+        Check("start", start=Start()),
+        Check("log", contains="no password"),
+    )
+    ended = ProgramState(True, False, 1, ("no password",))
+
+    def end(settings: StartSettings | None = None) -> None:
+        here.settings.append(settings)
+        good = settings is not None and settings.env
+        here.state_now = ProgramState(True, True, None, ()) if good else ended
+
+    here.start = end  # type: ignore[method-assign]
+    assert check_image(image(), checks, here).passed
+    assert here.audits == [()]
+    assert here.settings[-1] == here.settings[0]
+
+
+def test_service_that_died_is_not_restarted_and_one_that_was_stopped_is() -> None:
+    here = Here(state_now=ProgramState(True, False, 3, ("why",)))
+    report = check_image(image(), (Check("restart"),), here, audit=False)
+    assert report.results[0].detail.endswith("got one that had ended: exit code 3: why")
+    assert here.entered == 1
+    here = Here()
+    assert check_image(image(), (Check("stop"), Check("restart")), here, audit=False).passed
+    assert here.entered == 2
