@@ -113,7 +113,7 @@ def image_to_lint(
 
 def _earlier_release(detail: Detail, blobs: Blobs) -> Release:
     config = Digest.parse(str(detail["config"]))
-    inner = load_json(blobs.read(config)).get("config") if blobs.has(config) else None
+    inner = load_json(blobs.read(config)).get("config") if blobs.claim(config) else None
     return _release(detail, inner if isinstance(inner, dict) else {})
 
 
@@ -131,7 +131,7 @@ def base_tree(detail: Detail, blobs: Blobs, records: Records) -> Digest | None:
     """The root file system of the image below a recorded one, as far as the store has it."""
     below = records.image(str(detail.get("base") or ""))
     tree = Digest.parse(str(below["tree"])) if below and below.get("tree") else None
-    return tree if tree is not None and blobs.has(tree) else None
+    return tree if tree is not None and blobs.claim(tree) else None
 
 
 def licenses_of(row: Detail) -> Mapping[str, str]:
