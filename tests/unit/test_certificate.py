@@ -53,7 +53,9 @@ def test_page_comes_over_tls(pair: tuple[Path, Path]) -> None:
     assert seen == ["localhost"]
 
 
-@pytest.mark.parametrize(("said", "expected"), [(PAGE, "no TLS: wrong version number"), (b"", "no TLS: unexpected eof")])
+@pytest.mark.parametrize(
+    ("said", "expected"), [(PAGE, "no TLS: wrong version number"), (b"", "no TLS: unexpected eof")]
+)
 def test_server_without_tls_gives_no_answer(said: bytes, expected: str) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
 
