@@ -79,10 +79,19 @@ def _missing_shell(subject: Subject, script: str) -> str:
     return "" if there else rest[0]
 
 
+def rules_of_mode(kind: str, mode: int) -> Iterator[str]:
+    """The names of the rules that an entry breaks by its mode alone."""
+    if kind == "file" and mode & _SETID:
+        yield "setuid"
+    sticky = kind == "directory" and mode & 0o1000
+    if kind in ("file", "directory") and mode & 0o002 and not sticky:
+        yield "world-writable"
+
+
 def find_setuid(subject: Subject) -> Rows:
     """Programs that run with more rights than who starts them."""
     for entry in subject.own_entries():
-        if entry.kind == "file" and entry.mode & _SETID:
+        if "setuid" in rules_of_mode(entry.kind, entry.mode):
             yield entry.image_path, f"has mode {entry.mode & 0o7777:04o}"
         if any(name == "security.capability" for name, _ in entry.xattrs):
             yield entry.image_path, "has file capabilities"
@@ -91,8 +100,7 @@ def find_setuid(subject: Subject) -> Rows:
 def find_world_writable(subject: Subject) -> Rows:
     """Files and folders that every user may change; a sticky folder only lets them add."""
     for entry in subject.own_entries():
-        sticky = entry.kind == "directory" and entry.mode & 0o1000
-        if entry.kind in ("file", "directory") and entry.mode & 0o002 and not sticky:
+        if "world-writable" in rules_of_mode(entry.kind, entry.mode):
             yield entry.image_path, f"a {entry.kind} of mode {entry.mode & 0o7777:04o}"
 
 

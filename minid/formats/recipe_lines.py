@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from minid.recipe import Directory, Edit, File, Group, User
+from minid.recipe import Directory, Edit, File, Group, Silence, User
 
 Pairs = tuple[tuple[str, str], ...]
 _Make = Callable[[Mapping[str, Any]], Any]
@@ -18,8 +18,9 @@ _Make = Callable[[Mapping[str, Any]], Any]
 
 @dataclass(frozen=True, slots=True)
 class RecipeLines:
-    """What is to stand in a recipe besides what stands there: `dlopen` in [contents], the rest in
-    [rootfs]. Something of the same path or name that stands there is replaced."""
+    """What is to stand in a recipe besides what stands there: `dlopen` in [contents], `ignore` in
+    [lint], the rest in [rootfs]. Something of the same path or name that stands there is
+    replaced."""
 
     users: tuple[User, ...] = ()
     groups: tuple[Group, ...] = ()
@@ -29,6 +30,7 @@ class RecipeLines:
     edits: tuple[Edit, ...] = ()
     remove: tuple[str, ...] = ()
     dlopen: tuple[str, ...] = ()
+    ignore: tuple[Silence, ...] = ()
 
     def __bool__(self) -> bool:
         return any(getattr(self, item.name) for item in fields(self))
@@ -41,7 +43,8 @@ def add_lines(text: str, lines: RecipeLines) -> str:
     document = tomlkit.parse(text)
     if lines.dlopen:
         _add_words(_table(document, "contents"), "dlopen", lines.dlopen)
-    if any(getattr(lines, item.name) for item in fields(lines) if item.name != "dlopen"):
+    elsewhere = ("dlopen", "ignore")
+    if any(getattr(lines, item.name) for item in fields(lines) if item.name not in elsewhere):
         rootfs = _table(document, "rootfs")
         for name in ("users", "groups", "directories"):
             _add_tables(rootfs, name, [_plain(item) for item in getattr(lines, name)])
@@ -49,6 +52,8 @@ def add_lines(text: str, lines: RecipeLines) -> str:
         _add_tables(rootfs, "files", [_plain(item) for item in lines.files])
         _add_words(rootfs, "remove", lines.remove)
         _add_tables(rootfs, "edits", [_plain(item) for item in lines.edits])
+    if lines.ignore:
+        _add_tables(_table(document, "lint"), "ignore", [_plain(item) for item in lines.ignore])
     return tomlkit.dumps(document)
 
 
@@ -57,7 +62,7 @@ def show_lines(lines: RecipeLines) -> str:
     return add_lines("", lines).strip() + "\n" if lines else ""
 
 
-def _plain(value: User | Group | Directory | File | Edit) -> dict[str, Any]:
+def _plain(value: User | Group | Directory | File | Edit | Silence) -> dict[str, Any]:
     """A line's keys as a person would write them: none that says what holds anyway."""
     found: dict[str, Any] = {}
     for item in fields(value):
@@ -105,12 +110,12 @@ def _add_tables(table: Any, name: str, values: list[dict[str, Any]]) -> None:  #
 
 def _put(found: Any, value: dict[str, Any], name: str, make: _Make) -> None:  # noqa: ANN401
     """Add a table to its like, or in the place of the one of the same name or path. Edits are done
-    one after the other, so each stands for itself."""
+    one after the other, and each silence has its reason, so these stand for themselves."""
     key = "name" if name in ("users", "groups") else "path"
     for number, other in enumerate(found):
         if other.unwrap() == value:
             return
-        if name != "edits" and other.get(key) == value[key]:
+        if name not in ("edits", "ignore") and other.get(key) == value[key]:
             if make is _make_table:
                 _overwrite(other, value)
             else:

@@ -11,18 +11,20 @@ from minid.formats.changes import Change, Seen
 from minid.formats.changes_accounts import find_accounts
 from minid.formats.changes_text import find_edits, plain_text
 from minid.formats.digest import Digest
+from minid.formats.lint_files import rules_of_mode
 from minid.formats.recipe_drop import drop_paths
 from minid.formats.recipe_lines import RecipeLines
 from minid.formats.rootfs import Rootfs
 from minid.formats.tree import parents
 from minid.formats.values import IMAGE_PATH_PATTERN
-from minid.recipe import Directory, Edit, File, Recipe
+from minid.recipe import Directory, Edit, File, Recipe, Silence
 from minid.store.contents import Read
 
 SHADOW = "etc/shadow"
 _ACCOUNTS = ("etc/passwd", "etc/group", SHADOW)
 _BACKUPS = tuple(f"{path}-" for path in _ACCOUNTS)
 _INLINE = 2000  # longer texts are files of the recipe's folder
+_REASON = "the mode was set by hand in the workbench"
 _PATH = re.compile(IMAGE_PATH_PATTERN)
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,200}")
 
@@ -208,6 +210,13 @@ def _write_directory(draft: Draft, written: Written, change: Change, owners: _Ow
         return  # comes with what lies in it
     _drop(written, path, ("files", "edits", "links"))
     written.add(directories=(Directory(f"/{path}", mode=after.mode, **owners.words(after)),))
+    _let_be(written, after)
+
+
+def _let_be(written: Written, seen: Seen) -> None:
+    """Who set a mode by hand has seen it, and sees it again in the lines: lints need not refuse."""
+    for rule in rules_of_mode(seen.kind, seen.mode):
+        written.add(ignore=(Silence(rule, _REASON, (_literal(f"/{seen.image_path}"),)),))
 
 
 def _write_file(
@@ -231,6 +240,7 @@ def _write_file(
         written.files[source] = data
     item = File(f"/{path}", text, source, mode=after.mode, **owners.words(after))
     written.add(files=(item,))
+    _let_be(written, after)
 
 
 def _edited(draft: Draft, path: str) -> bool:

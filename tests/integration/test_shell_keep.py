@@ -62,6 +62,7 @@ def test_the_build_gives_what_the_workbench_had(shell: Shell) -> None:
         '{ path = "/srv/bob", owner = "bob"',
         '{ path = "/var/empty", mode = "2750" }',
         'owner = "web", group = "bob", mode = "4755"',
+        '{ rule = "setuid", reason = "the mode was set by hand in the workbench", paths = [',
         'source = "rand"',
         'source = "braces"',
         '"/bob" = "/srv/bob"',

@@ -8,7 +8,7 @@ import pytest
 import tomli
 
 from minid.formats.recipe_lines import RecipeLines, add_lines, show_lines
-from minid.recipe import Directory, Edit, File, Group, User
+from minid.recipe import Directory, Edit, File, Group, Silence, User
 from minid.recipe_reader import parse_recipe
 
 NGINX = Path(__file__).parents[2] / "recipes" / "nginx.toml"
@@ -47,6 +47,17 @@ def test_lines_alone() -> None:
     }
     assert show_lines(RecipeLines()) == ""
     assert not RecipeLines()
+
+
+def test_silences_of_one_rule_stand_beside_each_other() -> None:
+    silences = [Silence("setuid", "it pings", (f"/bin/{name}",)) for name in ("ping", "ping6")]
+    text = "[lint]\nignore = [{ rule = 'setuid', reason = 'was so' }]\n"
+    after = add_lines(text, RecipeLines(ignore=(*silences, silences[0])))
+    assert tomli.loads(after)["lint"]["ignore"] == [
+        {"rule": "setuid", "reason": "was so"},
+        {"rule": "setuid", "reason": "it pings", "paths": ["/bin/ping"]},
+        {"rule": "setuid", "reason": "it pings", "paths": ["/bin/ping6"]},
+    ]
 
 
 def test_a_recipe_keeps_every_line_that_is_not_about_it() -> None:
