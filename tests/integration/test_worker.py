@@ -133,7 +133,7 @@ def test_forced_runs_every_stage(line: Line) -> None:
         _, told = boss.work("hello", forced=True)
         cached = [m["cached"] for m in told.messages if m["event"] == "stage_finished"]
         assert told.result.status == "ok"
-        assert cached == [False] * 7
+        assert cached == [False] * 8
 
 
 def test_a_wrong_recipe_is_a_result(line: Line) -> None:
