@@ -50,6 +50,19 @@ def references(made: Recipe) -> tuple[str, ...]:
     return (*made.build.needs, made.rootfs.base) if based else made.build.needs
 
 
+def libraries_below(made: Recipe, recipes: Mapping[str, Recipe]) -> Iterator[tuple[str, str]]:
+    """Every library recipe that is needed, the recipe's own first, each once with who needs it;
+    names that are no recipe's are passed over."""
+    waiting = [(name, made.name) for name in made.build.needs]
+    seen = set()
+    while waiting:
+        name, above = waiting.pop(0)
+        if name not in seen and name in recipes:
+            seen.add(name)
+            yield name, above
+            waiting += [(other, name) for other in recipes[name].build.needs]
+
+
 def is_stored(base: str) -> bool:
     """Whether a base is a tag of the store (`debian:12`), which no recipe needs to make."""
     return ":" in base

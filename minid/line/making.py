@@ -13,6 +13,7 @@ from minid.line.planning import environment_packages
 from minid.line.provenance import Materials, dump_report
 from minid.line.run import Output, Run, digests, load_tree
 from minid.model import Archive, Environment
+from minid.recipe_graph import libraries_below
 from minid.steps.compile import Workplace, compile_source
 from minid.steps.fetch import fetch_archive
 from minid.steps.layers import squeeze_files
@@ -165,14 +166,11 @@ def pack(
 
 
 def _archives(run: Run, install: Output) -> dict[str, Digest]:
-    """By recipe, the archive that it was built from: of this one and all libraries below."""
+    """By recipe, the archive that it was built from: of this one and all libraries below, as far
+    as that is recorded."""
     records, recipes = run.shop.records, run.shop.recipes
     found = {run.recipe.name: Digest.parse(str(install["archive"]))} if "archive" in install else {}
-    waiting = list(run.recipe.build.needs)
-    while waiting:
-        name = waiting.pop()
-        used = records.inputs(name).get("source.archive")
-        if name not in found and name in recipes:
-            found[name] = Digest.parse(used) if used else recipes[name].source.sha256
-            waiting += recipes[name].build.needs
+    for name, _ in libraries_below(run.recipe, recipes):
+        if used := records.inputs(name).get("source.archive"):
+            found[name] = Digest.parse(used)
     return found

@@ -34,6 +34,7 @@ from minid.host.package_owners import find_owners
 from minid.host.static_archives import find_archives
 from minid.model import Content, Environment, Payload, Tree
 from minid.recipe import Recipe
+from minid.recipe_graph import libraries_below
 
 _VERSION = 3
 # On a machine that builds by itself much is installed that has nothing to do with a recipe.
@@ -46,7 +47,8 @@ Read = Callable[[Content], bytes]
 @dataclass(frozen=True, slots=True)
 class Materials:
     """What a payload was made of: the recipe and its environment, the install trees of its own
-    `build.needs`, every recipe, and by its name the archive that each was built from."""
+    `build.needs`, every recipe, and by its name the archive that each was built from, where that is
+    known."""
 
     recipe: Recipe
     environment: Environment
@@ -98,21 +100,14 @@ def dump_report(payload: Payload, materials: Materials, read: Read) -> bytes:
 
 def _needs(materials: Materials) -> Iterator[dict[str, object]]:
     """Every library recipe below, each once, the recipe's own first."""
-    recipe, recipes = materials.recipe, materials.recipes
+    recipe = materials.recipe
     static = {
         name: any(entry.image_path.endswith(".a") for entry in tree.entries)
         for name, tree in zip(recipe.build.needs, materials.needs, strict=True)
     }
-    waiting = [(recipe.name, name) for name in recipe.build.needs]
-    seen = set()
-    while waiting:
-        above, name = waiting.pop(0)
-        if name in seen or name not in recipes:
-            continue
-        seen.add(name)
+    for name, above in libraries_below(recipe, materials.recipes):
         facts = materials.release_of(name)
         yield facts | {"of": above, "static": static.get(name, False)}
-        waiting += [(name, other) for other in recipes[name].build.needs]
 
 
 def _origins(payload: Payload, materials: Materials, read: Read) -> dict[str, object]:
