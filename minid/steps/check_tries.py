@@ -57,7 +57,6 @@ class Tries:
 
     def http(self, check: Check, left_s: float) -> Answer:
         wanted = self._text(check.contains)
-        promise = f"expected status {check.status}" + (f" containing {wanted!r}" if wanted else "")
         address = (self.subject.address, check.port)
         try:
             with self._socket(check) as sock:
@@ -69,14 +68,8 @@ class Tries:
                     min(left_s, TRY_TIMEOUT_S),
                 )
         except netprobe.NoAnswerError as error:
-            return self._no_answer(check, promise, str(error))
-        body = answer.body.decode("utf-8", "replace")
-        passed = answer.status == check.status and wanted in body
-        if passed:
-            return Answer(True, body[:SHOWN_CHARS])
-        detail = f"{promise}, got {answer.status} {body[:SHOWN_CHARS]!r}"
-        # A 5xx is what a service says that is still starting: it may last until the deadline.
-        return Answer(False, detail, seen=None if answer.status >= 500 else (answer.status, body))
+            return self._no_answer(check, _promise_page(check, wanted), str(error))
+        return _judge_page(check, wanted, answer.status, answer.body)
 
     def tcp(self, check: Check, left_s: float) -> Answer:
         wanted = self._text(check.contains)
@@ -168,7 +161,6 @@ class Tries:
     def fastcgi(self, check: Check, left_s: float) -> Answer:
         """Ask a FastCGI server."""
         wanted = self._text(check.contains)
-        promise = f"expected status {check.status}" + (f" containing {wanted!r}" if wanted else "")
         own = fastcgi.get_params(self._text(check.script), self._text(check.query), check.port)
         params = dict(own) | {name: self._text(value) for name, value in check.params}
         try:
@@ -180,19 +172,28 @@ class Tries:
                     min(left_s, TRY_TIMEOUT_S),
                 )
         except netprobe.NoAnswerError as error:
-            return self._no_answer(check, promise, str(error))
-        body = answer.body.decode("utf-8", "replace")
-        if answer.status == check.status and wanted in body:
-            return Answer(True, body[:SHOWN_CHARS])
-        said = answer.errors.decode("utf-8", "replace")[-SHOWN_CHARS:]
-        detail = f"{promise}, got {answer.status} {body[:SHOWN_CHARS]!r}"
-        detail += f" and the error {said!r}" if said else ""
-        seen = None if answer.status >= 500 else (answer.status, body)
-        return Answer(False, detail, seen=seen)
+            return self._no_answer(check, _promise_page(check, wanted), str(error))
+        return _judge_page(check, wanted, answer.status, answer.body, answer.errors)
 
 
 def _owner_of(row: SeenProcess) -> str:
     return f"{row.user!r} (pid {row.pid})" if row.user else f"uid {row.uid} (pid {row.pid})"
+
+
+def _promise_page(check: Check, wanted: str) -> str:
+    return f"expected status {check.status}" + (f" containing {wanted!r}" if wanted else "")
+
+
+def _judge_page(check: Check, wanted: str, status: int, page: bytes, errors: bytes = b"") -> Answer:
+    """What a page says that came with a status and, by FastCGI, with errors."""
+    body = page.decode("utf-8", "replace")
+    if status == check.status and wanted in body:
+        return Answer(True, body[:SHOWN_CHARS])
+    said = errors.decode("utf-8", "replace")[-SHOWN_CHARS:]
+    detail = f"{_promise_page(check, wanted)}, got {status} {body[:SHOWN_CHARS]!r}"
+    detail += f" and the error {said!r}" if said else ""
+    # A 5xx is what a service says that is still starting: it may last until the deadline.
+    return Answer(False, detail, seen=None if status >= 500 else (status, body))
 
 
 def _is_called(row: SeenProcess, name: str) -> bool:
