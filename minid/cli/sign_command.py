@@ -12,6 +12,7 @@ from minid.cli.folder import add_json_option, load_folder_config
 from minid.cli.store_reader import find_image, open_records
 from minid.cli.words import print_json, printable
 from minid.errors import HostError, UsageError
+from minid.formats.digest import Digest
 
 if TYPE_CHECKING:
     from minid.config import Config
@@ -90,12 +91,14 @@ def _sign_file(path: Path, signer: Signer) -> dict[str, str]:
 
 def _sign_images(config: Config, names: list[str], signer: Signer) -> list[dict[str, str]]:
     from minid.line.workshop import open_guest
-    from minid.workbench.sealing import sign_image
+    from minid.store.signatures import sign_manifest
 
     done = []
     with open_guest(config, {}) as shop:
         for name in names:
-            digest = sign_image(shop, find_image(shop.records, name), name, signer)
+            digest = Digest.parse(str(find_image(shop.records, name)["manifest"]))
+            database, now = shop.records.database, shop.clock()
+            sign_manifest(digest, name, signer, shop.blobs, database, now)
             facts = {"name": name, "manifest": str(digest), "kind": signer.kind, "key": signer.key}
             done.append(facts)
     return done

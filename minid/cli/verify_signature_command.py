@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from minid.cli.folder import add_json_option, load_folder_config
 from minid.cli.push_command import add_registry_options, registry_place
@@ -120,6 +119,7 @@ def _check_image(
     arguments: argparse.Namespace, config: Config, pinned: Pinned
 ) -> tuple[dict[str, str], Held]:
     from minid.host.signature_check import check_any
+    from minid.host.signing import open_bytes
     from minid.store.signatures import Signatures
 
     records = open_records(config)
@@ -128,18 +128,9 @@ def _check_image(
     if arguments.signature:
         found = [_read_signature(arguments.signature)]
     data = open_blobs(config).read(Digest.parse(manifest))
-    with _as_file(data) as file:
+    with open_bytes(data) as file:
         held = check_any(arguments.what, pinned, found, file)
     return {"name": arguments.what, "manifest": manifest, "in": "store"}, held
-
-
-def _as_file(data: bytes) -> BinaryIO:
-    """Bytes as a file that a program can be given."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
-    file.write(data)
-    file.flush()
-    file.seek(0)
-    return file
 
 
 def _check_remote(
@@ -147,13 +138,14 @@ def _check_remote(
 ) -> tuple[dict[str, str], Held]:
     from minid.host.registry_referrers import remote_signatures
     from minid.host.signature_check import check_any
+    from minid.host.signing import open_bytes
 
     name = _registry_name(arguments.what.removeprefix(_REGISTRY))
     manifest, tried = remote_signatures(registry_place(arguments, config, name), pinned.kind)
     found = list(tried)
     if arguments.signature:
         found = [_read_signature(arguments.signature)]
-    with _as_file(manifest) as file:
+    with open_bytes(manifest) as file:
         held = check_any(str(name), pinned, found, file)
     return {"name": str(name), "manifest": str(Digest.of(manifest)), "in": "registry"}, held
 

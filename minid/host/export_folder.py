@@ -9,16 +9,16 @@ from pathlib import Path
 from minid.config import Publishing
 from minid.formats.digest import Digest
 from minid.host.files import sync_folder, write_file, write_stream
+from minid.host.signing import SUFFIXES
 
 Beside = Callable[[Path, Digest], Mapping[str, bytes]]
 """Makes the files to lie beside an archive with that digest, by what their names have instead of
 `.tar.gz`."""
 
 _PACKED, _PLAIN = ".tar.gz", ".tar"
-_DOCUMENTS = (".spdx.json", ".provenance.json")
-_SIGNATURES = tuple(
-    packing + kind for packing in (_PACKED, _PLAIN) for kind in (".minisig", ".sig")
-)
+BILL, PROVENANCE = ".spdx.json", ".provenance.json"
+_DOCUMENTS = (BILL, PROVENANCE)
+_SIGNATURES = tuple(packing + kind for packing in (_PACKED, _PLAIN) for kind in SUFFIXES.values())
 
 
 def no_files(_archive: Path, _digest: Digest) -> Mapping[str, bytes]:

@@ -9,7 +9,8 @@ import errno
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -50,10 +51,17 @@ class Signer:
 
     def sign_bytes(self, data: bytes, name: str) -> bytes:
         """A signature of bytes."""
-        with tempfile.TemporaryFile() as file:  # ssh-keygen reads a descriptor
-            file.write(data)
-            file.seek(0)
+        with open_bytes(data) as file:
             return self._sign(file, name)
+
+
+@contextmanager
+def open_bytes(data: bytes) -> Iterator[BinaryIO]:
+    """Bytes as an open file: ssh-keygen reads a descriptor."""
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.seek(0)
+        yield file
 
 
 def open_signer(
@@ -161,7 +169,7 @@ def _openssh_signer(key: Path, environ: Mapping[str, str]) -> Signer:
                 "public half",
             ) from None
 
-    with tempfile.TemporaryFile() as nothing:
+    with open_bytes(b"") as nothing:
         made = sign(nothing, "")
     try:
         found = parse_ssh_signature(made)

@@ -9,6 +9,7 @@ from minid.formats.digest import Digest
 from minid.formats.in_toto import MEDIA_TYPE as IN_TOTO
 from minid.formats.in_toto import Resource, dump_provenance
 from minid.formats.spdx import dump_spdx
+from minid.host.export_folder import BILL, PROVENANCE
 from minid.line.origins import Story
 from minid.line.sbom import make_bom
 from minid.line.statement import make_provenance
@@ -16,7 +17,6 @@ from minid.store.blobs import Blobs
 from minid.store.records import Records
 
 SPDX = "application/spdx+json"
-BILL, PROVENANCE = ".spdx.json", ".provenance.json"
 
 
 @dataclass(frozen=True, slots=True)

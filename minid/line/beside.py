@@ -1,20 +1,33 @@
-"""What lies beside the archives of the export folder."""
+"""What goes with an image to its targets: beside exported archives, and to registries."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minid.formats.digest import Digest
 from minid.host.export_folder import packing
+from minid.line.attaching import list_attachments
 from minid.line.workshop import Workshop
+from minid.steps.publish import Publication
 
 if TYPE_CHECKING:
     from minid.host.signing import Signer
     from minid.line.attest import Attestations
+
+
+def accompany(shop: Workshop, publication: Publication) -> Publication:
+    """The publication with what goes beside its image; it is made where a target wants it."""
+    facts = publication.detail
+    return replace(
+        publication,
+        beside=make_beside(shop, facts),
+        attachments=lambda: list_attachments(facts, shop.records, shop.blobs),
+    )
 
 
 def make_beside(

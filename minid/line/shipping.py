@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,7 @@ from minid.formats.oci import architecture_of
 from minid.formats.release import settle_source
 from minid.formats.rootfs import overlay_trees
 from minid.formats.tree import dump_tree
-from minid.line.attaching import list_attachments
-from minid.line.beside import make_beside
+from minid.line.beside import accompany
 from minid.line.by_hand import put_by_hand
 from minid.line.edits import Reworked
 from minid.line.edits import rework as rework_edits
@@ -218,12 +218,14 @@ def _run_facts(run: Run) -> dict[str, object]:
     """
     row = run.shop.records.run(run.id)
     finished = run.shop.clock()
-    log = run.log.path.read_bytes()
+    with run.log.path.open("rb") as log:  # it may be as long as build.limits.log
+        digest = Digest(hashlib.file_digest(log, "sha256").hexdigest())
+        size = log.tell()
     return {
         "run": run.id,
         "started": row.started if row else finished,
         "finished": finished,
-        "log": {"name": run.log.path.name, "size": len(log), "digest": str(Digest.of(log))},
+        "log": {"name": run.log.path.name, "size": size, "digest": str(digest)},
     }
 
 
@@ -253,18 +255,17 @@ def publish(run: Run, made: Image, reworked: Reworked, under: Output) -> Publish
     """
     shop = run.shop
     with run.timed("publish"):
+        publication = Publication(
+            run.id,
+            made,
+            reworked.detail,
+            shop.clock(),
+            edits=reworked.rows,
+            under=under if reworked.rows else None,
+            seen=reworked.seen,
+        )
         published = publish_image(
-            Publication(
-                run.id,
-                made,
-                reworked.detail,
-                shop.clock(),
-                edits=reworked.rows,
-                under=under if reworked.rows else None,
-                seen=reworked.seen,
-                beside=make_beside(shop, reworked.detail),
-                attachments=lambda: list_attachments(reworked.detail, shop.records, shop.blobs),
-            ),
+            accompany(shop, publication),
             publishing=shop.config.publish,
             blobs=shop.blobs,
             records=shop.records,

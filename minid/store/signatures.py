@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from minid.formats.digest import Digest
 from minid.store.blobs import Blobs
 from minid.store.database import Database
+
+if TYPE_CHECKING:
+    from minid.host.signing import Signer
 
 Kind = Literal["minisign", "openssh"]
 
@@ -65,8 +68,15 @@ def sign_stored(
     locked."""
     from minid.host.signing import open_signer
 
-    signer, signatures = open_signer(key, environ), Signatures(database)
-    if any(row.key == signer.key for row in signatures.of(str(manifest))):
-        return
+    signer = open_signer(key, environ)
+    if all(row.key != signer.key for row in Signatures(database).of(str(manifest))):
+        sign_manifest(manifest, name, signer, blobs, database, now)
+
+
+def sign_manifest(
+    manifest: Digest, name: str, signer: Signer, blobs: Blobs, database: Database, now: float
+) -> None:
+    """Sign a manifest's bytes anew, and keep the signature."""
     made = signer.sign_bytes(blobs.read(manifest), name)
-    signatures.add(SignatureRow(str(manifest), signer.kind, signer.key, made, now))
+    row = SignatureRow(str(manifest), signer.kind, signer.key, made, now)
+    Signatures(database).add(row)

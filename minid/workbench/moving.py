@@ -10,10 +10,9 @@ from minid.formats.image_record import parse_image
 from minid.host.docker_engine import engine_answers, inspect_image, is_foreign, remove_image
 from minid.host.export_folder import remove_export
 from minid.host.files import exclusive_folder
-from minid.line.attaching import list_attachments
-from minid.line.beside import make_beside
+from minid.line.beside import accompany
 from minid.line.workshop import Workshop
-from minid.model import Image, Published
+from minid.model import Published
 from minid.steps.publish import (
     DOCKER,
     EXPORT,
@@ -71,7 +70,7 @@ def move_tags(
             hint="`minid verify` says what, `minid gc` may just have removed it",
         )
     shop.blobs.flush()
-    publication = _publication(shop, image, detail, row.time)
+    publication = accompany(shop, Publication(0, image, detail, row.time))
     if targets:
         sign_image(publication, shop.config.publish, shop.blobs, shop.records)
     with exclusive_folder(shop.blobs.root):  # of two that move a tag the second sees the first
@@ -98,20 +97,6 @@ def move_tags(
         moved += served.moved
         notes = served.notes
     return Moved(number, tuple(moved), notes, tuple(gone))
-
-
-def _publication(
-    shop: Workshop, image: Image, detail: Mapping[str, object], now: float
-) -> Publication:
-    """An image on its way, with what goes beside it."""
-    return Publication(
-        0,
-        image,
-        detail,
-        now,
-        beside=make_beside(shop, detail),
-        attachments=lambda: list_attachments(detail, shop.records, shop.blobs),
-    )
 
 
 def _serve(shop: Workshop, what: Publication) -> Published:
