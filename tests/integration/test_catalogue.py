@@ -7,10 +7,6 @@ is marked slow and left to scripts/nightly.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +16,12 @@ import pytest
 
 from minid.recipe_reader import load_recipes
 from tests.support.require import require
+from tests.support.shipped import minid, shipped_folder
+from tests.support.users import ROOT
 
 pytestmark = pytest.mark.integration
 
-REPOSITORY = Path(__file__).parents[2]
-MINID = [sys.executable, "-c", "import sys; from minid.cli.main import main; sys.exit(main())"]
-BARS = tomllib.loads((REPOSITORY / "benchmarks" / "catalogue.toml").read_text())
+BARS = tomllib.loads((ROOT / "benchmarks" / "catalogue.toml").read_text())
 QUICK = ("busybox", "busybox-musl", "nginx-micro", "nginx-static", "memcached", "redis", "php-cli")
 SLOW = ("redis-7", "php-fpm", "mariadb")
 MB = 1_000_000
@@ -34,29 +30,13 @@ MB = 1_000_000
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     require("bwrap", "mmdebstrap", "runc", "docker")
-    folder = REPOSITORY / "var" / "tests" / "catalogue"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        (folder / "config.toml").write_text('[publish]\ndocker = "off"\n')
-        (folder / "recipes").symlink_to(REPOSITORY / "recipes")
+    with shipped_folder("catalogue") as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def minid(folder: Path, *words: str) -> Any:
+def facts(folder: Path, *words: str) -> Any:
     """What a command says as JSON."""
-    mirrors = REPOSITORY.parent / "shared" / "upstream"
-    environ = dict(os.environ)
-    if mirrors.is_dir():
-        environ.setdefault("MINID_MIRRORS", f"file:{mirrors}")
-    argv = [*MINID, *words, "--json"]
-    done = subprocess.run(
-        argv, cwd=folder, env=environ, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)
+    return json.loads(minid(folder, *words, "--json"))
 
 
 @pytest.mark.parametrize(
@@ -64,19 +44,19 @@ def minid(folder: Path, *words: str) -> Any:
 )
 def test_recipe(folder: Path, name: str) -> None:
     minid(folder, "build", name)
-    sizes = minid(folder, "inspect", name)["sizes"]
+    sizes = facts(folder, "inspect", name)["sizes"]
     for what in ("unpacked", "archive"):
         assert sizes[what] <= BARS.get(name, {}).get(what, 1e9) * MB, (what, sizes)
     for runner in ("sandbox", "docker"):
-        report = minid(folder, "test", name, "--runner", runner)
+        report = facts(folder, "test", name, "--runner", runner)
         assert report["passed"] and len(report["results"]) >= 2, report
 
 
 def test_every_image_is_built_here_or_said_not_to_be() -> None:
     """A recipe that no test builds is named in the README."""
-    recipes, problems = load_recipes(REPOSITORY / "recipes")
+    recipes, problems = load_recipes(ROOT / "recipes")
     assert not problems
     images = {name for name, recipe in recipes.items() if recipe.kind == "image"}
     missing = images - {"nginx", *QUICK, *SLOW}
-    readme = (REPOSITORY / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     assert not {name for name in missing if f"`{name}`" not in readme}

@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.bom_oracles import check_cyclonedx, check_spdx, components_of
 from tests.support.require import require
+from tests.support.shipped import minid, shipped_folder
 
 pytestmark = pytest.mark.integration
-
-REPOSITORY = Path(__file__).parents[2]
-MINID = [sys.executable, "-c", "import sys; from minid.cli.main import main; sys.exit(main())"]
-CONFIG = '[publish]\ndocker = "off"\n'
-
-
-def minid(folder: Path, *words: str) -> str:
-    mirrors = REPOSITORY.parent / "shared" / "upstream"
-    environ = dict(os.environ)
-    if mirrors.is_dir():
-        environ.setdefault("MINID_MIRRORS", f"file:{mirrors}")
-    done = subprocess.run(
-        [*MINID, *words], cwd=folder, env=environ, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_nginx_on_busybox() -> None:
     require("bwrap", "mmdebstrap", "runc")
-    folder = REPOSITORY / "var" / "tests" / "shipped"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        (folder / "config.toml").write_text(CONFIG)
-        shutil.copytree(REPOSITORY / "recipes", folder / "recipes")
+    with shipped_folder("shipped") as folder:
         base, server = json.loads(minid(folder, "build", "nginx", "--json"))
         assert (base["status"], server["status"]) == ("built", "built")
         assert "1.26.3" in server["version"]
@@ -51,8 +27,6 @@ def test_nginx_on_busybox() -> None:
         (layer, *_) = json.loads(minid(folder, "inspect", "nginx"))["layers"]
         assert layer == json.loads(minid(folder, "inspect", "busybox"))["layers"][0]
         check_bills(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_bills(folder: Path) -> None:

@@ -57,3 +57,9 @@ def test_entry_scripts_are_shell(script: Path) -> None:
     done = subprocess.run(["sh", "-n", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert script.read_text().startswith("#!/bin/sh\n")
+
+
+def test_both_series_of_redis_start_alike() -> None:
+    """A recipe lays only files of its own folder: the script is there twice."""
+    one, other = (FOLDER / name / "docker-entrypoint.sh" for name in ("redis", "redis-7"))
+    assert one.read_bytes() == other.read_bytes()
