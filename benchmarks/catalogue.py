@@ -19,13 +19,15 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from common import REPOSITORY, describe_machine, minid, write_text
 
 from minid.config_reader import load_config
 from minid.recipe import Recipe
+from minid.recipe_graph import libraries_below
 from minid.recipe_reader import load_recipes
 from minid.store.records import Records
 
@@ -81,9 +83,14 @@ class Catalogue:
     recipes: Mapping[str, Recipe]
     records: Records
 
-    def facts(self, *words: str) -> object:
-        """What a command of minid says as JSON."""
-        return json.loads(minid(self.folder, *words, "--json")[1])
+    def facts(self, *words: str) -> Any:  # noqa: ANN401
+        """What a command of minid says as JSON; a test that fails says something, too."""
+        argv = [str(Path(sys.executable).parent / "minid"), *words, "--json"]
+        ran = subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, check=False)
+        try:
+            return json.loads(ran.stdout)
+        except ValueError:
+            sys.exit(f"{' '.join(argv)}: exit code {ran.returncode}\n{ran.stderr}")
 
     def compile_seconds(self, name: str) -> float:
         """Of the newest run that compiled it."""
@@ -95,21 +102,13 @@ class Catalogue:
 
     def seconds_with_needs(self, name: str) -> float:
         """The same with all libraries below it."""
-        return sum(self.compile_seconds(each) for each in _with_needs(name, self.recipes))
+        below = [each for each, _ in libraries_below(self.recipes[name], self.recipes)]
+        return sum(map(self.compile_seconds, [name, *below]))
 
 
-def _with_needs(name: str, recipes: Mapping[str, Recipe]) -> Iterator[str]:
-    seen, waiting = set(), [name]
-    while waiting:
-        each = waiting.pop()
-        if each not in seen:
-            seen.add(each)
-            waiting += recipes[each].build.needs
-            yield each
-
-
-def open_catalogue(folder: Path) -> Catalogue:
-    """The folder, ready to build in: its recipes are the shipped ones."""
+def build_all(folder: Path, names: Sequence[str]) -> tuple[Catalogue, Sequence[str]]:
+    """Build what is not there in the folder, whose recipes are the shipped ones: those that are
+    named, or all that do not take hours; and their names."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.toml").exists():
         write_text(folder / "config.toml", '[publish]\ndocker = "off"\n')
@@ -119,15 +118,16 @@ def open_catalogue(folder: Path) -> Catalogue:
     recipes, problems = load_recipes(config.paths.recipes)
     if problems:
         sys.exit("\n".join(str(problem) for problem in problems))
-    if not config.paths.records.exists():
-        minid(folder, "build", "busybox")
-    return Catalogue(folder, recipes, Records(config.paths.records, writable=False))
+    names = names or sorted(recipes.keys() - LEFT_OUT)
+    for name in names:
+        print(f"building {name}", file=sys.stderr)
+        minid(folder, "build", name)
+    return Catalogue(folder, recipes, Records(config.paths.records, writable=False)), names
 
 
 def measure(catalogue: Catalogue, name: str, *, docker: bool, twice: bool) -> Row:
-    """Build one recipe, if it is not there, and read what came of it."""
+    """What came of a recipe that was built."""
     recipe = catalogue.recipes[name]
-    minid(catalogue.folder, "build", name)
     row = Row(
         name,
         recipe.source.version,
@@ -138,11 +138,8 @@ def measure(catalogue: Catalogue, name: str, *, docker: bool, twice: bool) -> Ro
     )
     if recipe.kind == "library":
         return row
-    image = catalogue.facts("inspect", name)
-    assert isinstance(image, dict)
-    report = check_report(catalogue, name)
-    files = catalogue.facts("files", name)
-    assert isinstance(files, list)
+    image, files = catalogue.facts("inspect", name), catalogue.facts("files", name)
+    report = catalogue.facts("test", name)
     libraries = {
         PurePosixPath(file["path"]).name
         for file in files
@@ -150,14 +147,12 @@ def measure(catalogue: Catalogue, name: str, *, docker: bool, twice: bool) -> Ro
     }
     problems = [*missed_bars(name, image["sizes"])]
     problems += [result["name"] for result in report["results"] if not result["passed"]]
-    if docker and not check_report(catalogue, name, "--runner", "docker")["passed"]:
+    if docker and not catalogue.facts("test", name, "--runner", "docker")["passed"]:
         problems.append("smoke tests in Docker Engine")
-    if twice:
-        problems += second_build(catalogue, name)
-    return Row(
-        **{key: getattr(row, key) for key in ("name", "version", "summary", "kind")},
-        seconds=row.seconds,
-        with_needs=row.with_needs,
+    if twice and not catalogue.facts("rebuild", "--check", name)["equal"]:
+        problems.append("a second build differs")
+    return replace(
+        row,
         tags=tuple(image["tags"]),
         unpacked=image["sizes"]["unpacked"],
         archive=image["sizes"]["archive"],
@@ -165,24 +160,6 @@ def measure(catalogue: Catalogue, name: str, *, docker: bool, twice: bool) -> Ro
         checks=tuple(str(result["name"]) for result in report["results"]),
         problems=tuple(problems),
     )
-
-
-def check_report(catalogue: Catalogue, name: str, *options: str) -> dict[str, list[dict[str, str]]]:
-    """What the smoke tests say now; a failing one is an answer, too."""
-    argv = [str(Path(sys.executable).parent / "minid"), "test", name, "--json", *options]
-    ran = subprocess.run(argv, cwd=catalogue.folder, capture_output=True, text=True, check=False)
-    try:
-        report: dict[str, list[dict[str, str]]] = json.loads(ran.stdout)
-    except ValueError:
-        sys.exit(f"{' '.join(argv)}: exit code {ran.returncode}\n{ran.stderr}")
-    return report
-
-
-def second_build(catalogue: Catalogue, name: str) -> list[str]:
-    """Nothing, or that another build from the same inputs differs."""
-    argv = [str(Path(sys.executable).parent / "minid"), "rebuild", "--check", name]
-    ran = subprocess.run(argv, cwd=catalogue.folder, capture_output=True, text=True, check=False)
-    return [] if ran.returncode == 0 else [f"a second build: {ran.stdout.strip()}"]
 
 
 def missed_bars(name: str, sizes: Mapping[str, int]) -> Iterator[str]:
@@ -273,12 +250,8 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="PAGE")
     options = parser.parse_args()
     machine = describe_machine()
-    catalogue = open_catalogue(options.folder.resolve())
-    names = options.names or sorted(catalogue.recipes.keys() - LEFT_OUT)
-    rows = []
-    for name in names:
-        print(f"building {name}", file=sys.stderr)
-        rows.append(measure(catalogue, name, docker=options.docker, twice=options.twice))
+    catalogue, names = build_all(options.folder.resolve(), options.names)
+    rows = [measure(catalogue, each, docker=options.docker, twice=options.twice) for each in names]
     if options.json:
         print(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=2))
     else:
