@@ -14,8 +14,10 @@ from minid.formats.digest import Digest
 from minid.formats.openpgp import read_certificates, read_signatures
 from minid.host.gpgv import check_signatures
 from minid.host.http import AbsentError
+from minid.recipe_reader import load_recipe
 from minid.upstream.openpgp import load_pinned
 from minid.upstream.reroll import decide_reroll
+from minid.upstream.rules import read_rules
 from minid.upstream.values import DigestList, OpenPgp, Verdict, Verify
 from minid.upstream.verify import verify_release
 from tests.support.gnupg import GnuPg
@@ -26,6 +28,7 @@ pytestmark = pytest.mark.integration
 UPSTREAM = Path(
     os.environ.get("MINID_TEST_UPSTREAM", Path(__file__).parents[3] / "shared" / "upstream")
 )
+RECIPES = Path(__file__).parents[2] / "recipes"
 ARCHIVE = b"the archive\r\nof a release\n" * 1000
 URL = "https://example.org/x-1.0.tar.gz"
 DETACHED = ("--detach-sign",)
@@ -460,6 +463,23 @@ def test_openssl_is_signed_by_a_key_that_has_expired():
     assert verdict.status == "hold"
     assert "BA5473A2B0587B07FB27CF2D216094DFD0CB81EF" in verdict.reason
     assert "expired" in verdict.reason
+
+
+def test_nginx_is_signed_by_a_key_that_its_recipes_pin(tmp_path: Path):
+    require("gpgv")
+    path = real("nginx-1.26.3.tar.gz")
+    url = "https://nginx.org/download/nginx-1.26.3.tar.gz"
+    signature = (Path(__file__).parents[1] / "data" / "nginx-1.26.3.tar.gz.asc").read_bytes()
+    options = read_rules(load_recipe(RECIPES / "nginx.toml")).verify
+    verdict = verify(options, path, RECIPES / "nginx", {f"{url}.asc": signature}, url)
+    assert (verdict.status, verdict.signers) == (
+        "good",
+        ("D6786CE303D9A9022998DC6CC8464D549AF75C0A",),
+    )
+    damaged = tmp_path / "nginx-1.26.3.tar.gz"
+    damaged.write_bytes(path.read_bytes() + b"!")
+    files = {f"{url}.asc": signature}
+    assert verify(options, damaged, RECIPES / "nginx", files, url).status == "bad"
 
 
 def test_pinned_keys_of_real_files():

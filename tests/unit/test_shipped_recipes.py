@@ -12,6 +12,8 @@ from minid.recipe import Recipe, tag_names
 from minid.recipe_graph import check_together
 from minid.recipe_reader import load_recipe
 from minid.steps.plan import Plan, load_own_files, make_plan
+from minid.upstream.openpgp import load_pinned
+from minid.upstream.rules import read_rules
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 RECIPES = {path.stem: load_recipe(path) for path in sorted(FOLDER.glob("*.toml"))}
@@ -59,7 +61,25 @@ def test_entry_scripts_are_shell(script: Path) -> None:
     assert script.read_text().startswith("#!/bin/sh\n")
 
 
-def test_both_series_of_redis_start_alike() -> None:
-    """A recipe lays only files of its own folder: the script is there twice."""
-    one, other = (FOLDER / name / "docker-entrypoint.sh" for name in ("redis", "redis-7"))
-    assert one.read_bytes() == other.read_bytes()
+# A recipe reads only files of its own folder: what several need lies in each of theirs.
+TWINS = {
+    ("redis", "redis-7"): ("docker-entrypoint.sh",),
+    ("nginx", "nginx-static", "nginx-micro"): ("release-keys.asc",),
+    ("openssl", "openssl-musl"): ("release-keys.asc",),
+    ("busybox", "busybox-musl"): ("release-key.asc",),
+    ("php-cli", "php-fpm"): ("php-8.2.asc",),
+}
+
+
+@pytest.mark.parametrize("names", TWINS, ids="=".join)
+def test_twins_share_their_files(names: tuple[str, ...]) -> None:
+    for file in TWINS[names]:
+        assert len({(FOLDER / name / file).read_bytes() for name in names}) == 1, file
+
+
+@pytest.mark.parametrize("made", RECIPES.values(), ids=RECIPES)
+def test_pinned_keys_are_there(made: Recipe) -> None:
+    """A missing or damaged key would hold the first release, months later."""
+    openpgp = read_rules(made).verify.openpgp
+    if openpgp:
+        assert load_pinned(openpgp.keys, FOLDER / made.name).pins
