@@ -7,7 +7,6 @@ written outside the layer cache, so when the child ends, however it ends, nothin
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -30,7 +29,7 @@ from minid.host.container_settings import (
     StartSettings,
     process_names,
 )
-from minid.host.control_message import MAX_MESSAGE, send_message
+from minid.host.control_message import receive_with_descriptors, send_message
 
 ADDRESS = "172.17.0.2"  # what Docker gives the first container; nothing else is on this network
 HOSTNAME = "minid"
@@ -293,7 +292,7 @@ class Container:
             if self._cancel is not None and self._cancel.is_set():
                 raise CheckError("check: expected to end, got cancelled")
             try:
-                message, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE, 1)
+                message, descriptors = receive_with_descriptors(self._control)
                 break
             except TimeoutError:
                 if time.monotonic() > deadline:
@@ -302,9 +301,9 @@ class Container:
                     ) from None
             except OSError as error:
                 raise self._gone() from error
-        if not message:
+        if message is None:
             raise self._gone()
-        return _checked(json.loads(message)), list(descriptors)
+        return _checked(message), descriptors
 
     def _gone(self) -> HostError:
         """What is known about a child that ended without a word."""

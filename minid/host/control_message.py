@@ -29,11 +29,14 @@ def send_message(sock: socket.socket, value: object) -> None:
 
 def receive_message(sock: socket.socket) -> dict[str, Any] | None:
     """The next message; None when the other end is gone."""
+    message, _ = receive_with_descriptors(sock)
+    return message
+
+
+def receive_with_descriptors(sock: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    """The next message, or None, and the descriptor that came with it as the caller's."""
     data, descriptors, _, _ = socket.recv_fds(sock, MAX_MESSAGE, 1)
-    if descriptors:
-        with open(descriptors[0], "rb") as file:
+    if data == _ELSEWHERE:
+        with open(descriptors.pop(), "rb") as file:
             data = file.read()
-    if not data:
-        return None
-    value: dict[str, Any] = json.loads(data)
-    return value
+    return (json.loads(data) if data else None), list(descriptors)

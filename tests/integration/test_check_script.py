@@ -218,6 +218,13 @@ def test_text_on_the_other_stream_is_said(place: Place) -> None:
     assert missing.startswith("expected 'ready' on stdout or stderr, got '")
 
 
+def test_a_log_of_bytes_that_are_no_text_is_looked_into(place: Place) -> None:
+    loud = StartFile("/srv/loud", ("\x01" * 390 + "\n") * 60)
+    never = Check("log", contains="never", deadline_s=0.4)
+    detail = place.detail(starts(cmd=("cat", "/srv/loud"), files=(loud,)), never)
+    assert detail.startswith("expected 'never' on stdout or stderr, got '\\x01\\x01")
+
+
 def nothing_left() -> bool:
     if not docker_engine.engine_answers():
         return True
