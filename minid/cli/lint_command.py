@@ -14,7 +14,9 @@ from minid.recipe_reader import load_recipe, load_recipes
 
 def configure_parser(parser: argparse.ArgumentParser) -> None:
     """Options of `minid lint`."""
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="default: all recipes")
+    parser.add_argument(
+        "files", nargs="*", metavar="RECIPE", help="a name or a file (default: all recipes)"
+    )
     parser.add_argument(
         "--image", metavar="IMAGE", help="look an image over: a tag, recipe, digest"
     )
@@ -26,7 +28,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """0 when nothing is wrong, RecipeError's exit code otherwise; of an image LintError's."""
     asked = [bool(arguments.files), arguments.image is not None, arguments.rules]
     if sum(asked) > 1:
-        raise UsageError("lint: expected one of FILE, --image and --rules, got more")
+        raise UsageError("lint: expected one of RECIPE, --image and --rules, got more")
     if arguments.rules:
         from minid.cli.lint_images import show_rules
 
@@ -36,7 +38,7 @@ def execute(arguments: argparse.Namespace) -> int:
         from minid.cli.lint_images import lint_stored
 
         return lint_stored(arguments)
-    checked, lines = _lint_files(arguments.files) if arguments.files else _lint_folder(arguments)
+    checked, lines = _lint_files(arguments) if arguments.files else _lint_folder(arguments)
     if arguments.json:
         print_json({"checked": checked, "problems": lines})
     else:
@@ -47,14 +49,22 @@ def execute(arguments: argparse.Namespace) -> int:
     return RecipeError.exit_code if lines else 0
 
 
-def _lint_files(files: list[Path]) -> tuple[int, list[str]]:
+def _lint_files(arguments: argparse.Namespace) -> tuple[int, list[str]]:
     lines: list[str] = []
-    for file in files:
+    for word in arguments.files:
         try:
-            load_recipe(file)
+            load_recipe(_find_file(word, arguments))
         except MinidError as error:
             lines += error.message.splitlines()
-    return len(files), lines
+    return len(arguments.files), lines
+
+
+def _find_file(word: str, arguments: argparse.Namespace) -> Path:
+    """The file of that name; else the folder's recipe of that name, as other commands take it."""
+    file = Path(word)
+    if file.exists() or file.name != word or file.suffix:
+        return file
+    return load_folder_config(arguments).paths.recipes / f"{word}.toml"
 
 
 def _lint_folder(arguments: argparse.Namespace) -> tuple[int, list[str]]:
