@@ -11,7 +11,8 @@ from minid.errors import MinidError, PublishError
 from minid.host.docker_engine import inspect_image, remove_image
 from minid.line.run import Run
 from minid.model import Image
-from minid.steps.publish import DOCKER, load_docker, pending_targets
+from minid.steps.publish import load_docker
+from minid.steps.publish_targets import DOCKER, pending_targets
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from minid.model import Environment, Image
 from minid.recipe import Recipe, tag_names
 from minid.recipe_graph import is_stored, references
 from minid.steps.plan import OwnFiles, Plan, changed_inputs, load_own_files, make_plan
-from minid.steps.publish import workable_targets
+from minid.steps.publish_targets import workable_targets
 from minid.store.blobs import Blobs
 from minid.store.records import Records
 

@@ -250,7 +250,7 @@ def clear_killed(config: Config, part: str, records: Records) -> None:
     """`clear_part` for a run whose process was killed, wherever it was: unfinished files of
     processes that are no more go, and the layout catches up with the records."""
     from minid.host.files import exclusive_folder
-    from minid.steps.publish import write_layout
+    from minid.store.layout import write_layout
 
     clear_part(config, part)
     blobs = Blobs(config.paths.store)
@@ -267,7 +267,7 @@ def recover(config: Config, blobs: Blobs, records: Records, clock: Callable[[], 
     """
     if records.has_running() or dead_leases(config.paths.leases):
         from minid.host.files import exclusive_folder
-        from minid.steps.publish import write_layout
+        from minid.store.layout import write_layout
 
         # Tags may have moved in the records alone, by a run or a guest that was killed. The layout
         # first: else a kill here loses track.

@@ -17,34 +17,26 @@ from minid.errors import PublishError
 from minid.formats.archive import iterate_archive, list_members
 from minid.formats.digest import Digest
 from minid.formats.gzip_stream import gzip_chunks
-from minid.formats.oci import (
-    LAYOUT_FILE,
-    MANIFEST_TYPE,
-    Descriptor,
-    architecture_of,
-    dump_index,
-)
+from minid.formats.oci import architecture_of
 from minid.formats.oci_artifact import Attachment
-from minid.formats.registry_name import has_registry
-from minid.host.docker_engine import (
-    Archive,
-    engine_answers,
-    is_foreign,
-    load_image,
-    publish_archive,
-)
-from minid.host.export_folder import Beside, is_exported, no_files, write_export
-from minid.host.files import exclusive_folder, write_file
+from minid.host.docker_engine import Archive, load_image, publish_archive
+from minid.host.export_folder import Beside, no_files, write_export
+from minid.host.files import exclusive_folder
 from minid.model import Image, Published
+from minid.steps.publish_targets import (
+    DOCKER,
+    REGISTRY,
+    SIGNATURE,
+    export_name,
+    known_in_docker,
+    pending_targets,
+    registry_target,
+)
 from minid.store.blobs import Blobs
 from minid.store.edits import EditRow, Edits
+from minid.store.layout import write_layout
 from minid.store.records import PublicationRow, Records
-from minid.store.signatures import Signatures, sign_stored
-
-DOCKER = "docker"
-EXPORT = "export"
-REGISTRY = "registry"
-SIGNATURE = "signature"
+from minid.store.signatures import sign_stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,73 +63,6 @@ class Publication:
 
 class TagMovedError(PublishError):
     """Somebody moved a tag while a run made the image that is to be under it."""
-
-
-def export_name(name: str) -> str:
-    """`nginx:1.26.3` → `nginx_1.26.3-image.tar.gz`: the tag survives a `docker load` anyway."""
-    return name.replace("/", "_").replace(":", "_") + "-image.tar.gz"
-
-
-def pending_targets(
-    publishing: Publishing,
-    records: Records,
-    image: Image,
-    *,
-    answers: Callable[[], bool] = engine_answers,
-) -> tuple[str, ...]:
-    """The targets besides the store that lack the image now. Quick: one ping of the engine, or what
-    `answers` remembers of one."""
-    pending = []
-    if publishing.sign.key and not Signatures(records.database).of(str(image.manifest)):
-        pending.append(SIGNATURE)  # first: it goes with the image to the others
-    wanted = publishing.docker != "off" and not _published(records, DOCKER, image)
-    if wanted and (publishing.docker == "on" or answers()):
-        pending.append(DOCKER)
-    folder = publishing.export
-    if folder is not None:
-        files = all(is_exported(folder / export_name(name), publishing) for name in image.tags)
-        if not files or not _published(records, EXPORT, image):
-            pending.append(EXPORT)
-    if publishing.registry:
-        lacking = _lacking(records, registry_target(publishing), image)
-        if not all(has_registry(name) for name in lacking):
-            pending.append(REGISTRY)
-    return tuple(pending)
-
-
-def registry_target(publishing: Publishing) -> str:
-    """The registry as a target of the records: another one has none of what this one has."""
-    return f"{REGISTRY} {publishing.registry}"
-
-
-def _published(records: Records, target: str, image: Image) -> bool:
-    return not _lacking(records, target, image)
-
-
-def _lacking(records: Records, target: str, image: Image) -> list[str]:
-    """The image's names that a target has not, or for another image."""
-    manifest = str(image.manifest)
-    return [name for name in image.tags if records.published(target, name) != manifest]
-
-
-def workable_targets(
-    publishing: Publishing, records: Records, image: Image, *, answers: Callable[[], bool]
-) -> tuple[str, ...]:
-    """The pending targets that a run could serve: none for the sake of names in Docker that
-    somebody else's images hold, which a note has told of, unless Docker is demanded."""
-    pending = pending_targets(publishing, records, image, answers=answers)
-    if DOCKER in pending and publishing.docker == "auto" and not _takes_any(records, image):
-        return tuple(target for target in pending if target != DOCKER)
-    return pending
-
-
-def _takes_any(records: Records, image: Image) -> bool:
-    try:
-        names = _lacking(records, DOCKER, image)
-        known = known_in_docker(records, names)
-        return not all(is_foreign(name, known) for name in names)
-    except PublishError:
-        return True  # the engine falls silent now and then; the run will tell
 
 
 def publish_image(
@@ -296,36 +221,11 @@ def _record(publication: Publication, target: str, names: Iterable[str], records
         )
 
 
-def write_layout(blobs: Blobs, records: Records, machine: str) -> None:
-    """Write `oci-layout` and `index.json` from the records, if they differ; under a lock."""
-    manifests = []
-    for row in records.tags():
-        digest = Digest.parse(row.manifest)
-        manifests.append((row.name, Descriptor(MANIFEST_TYPE, digest, blobs.size(digest))))
-    index = dump_index(manifests, architecture_of(machine))
-    for name, data in (("oci-layout", LAYOUT_FILE), ("index.json", index)):
-        path = blobs.root / name
-        if not path.is_file() or path.read_bytes() != data:
-            write_file(path, data)
-
-
 def load_docker(image: Image, blobs: Blobs, machine: str) -> str:
     """Have the engine hold an image without a tag; the engine's id of it."""
     return load_image(
         _untagged(image, blobs, machine), image=image.config, layers=_layer_pairs(image)
     )
-
-
-def known_in_docker(records: Records, names: Iterable[str]) -> tuple[str, ...]:
-    """The ids by which Docker has what minid put there under these names: of the configuration, or
-    of the manifest. Images that no recipe made carry no label that would tell."""
-    found: dict[str, None] = {}
-    for name in names:
-        manifest = records.published(DOCKER, name)
-        if manifest:
-            config = (records.image(manifest) or {}).get("config", manifest)
-            found |= {manifest: None, str(config): None}
-    return tuple(found)
 
 
 def _publish_docker(

@@ -15,9 +15,9 @@ from minid.host.files import exclusive_folder, lock_if_free, remove_unfinished
 from minid.line.planning import environment_packages
 from minid.line.workshop import Workshop, clear_part, recover
 from minid.recipe import Recipe
-from minid.steps.publish import write_layout
 from minid.store.blobs import Blobs
 from minid.store.collect import held_blobs
+from minid.store.layout import write_layout
 from minid.store.lease import clear_leases, closed_gate, living_leases
 from minid.store.lock import free_lock
 

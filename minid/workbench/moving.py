@@ -13,17 +13,10 @@ from minid.host.files import exclusive_folder
 from minid.line.beside import accompany
 from minid.line.workshop import Workshop
 from minid.model import Published
-from minid.steps.publish import (
-    DOCKER,
-    EXPORT,
-    Publication,
-    export_name,
-    known_in_docker,
-    publish_targets,
-    sign_image,
-    write_layout,
-)
+from minid.steps.publish import Publication, publish_targets, sign_image
+from minid.steps.publish_targets import DOCKER, EXPORT, export_name, known_in_docker
 from minid.store.edits import EditRow, Edits
+from minid.store.layout import write_layout
 from minid.store.reach import blobs_of
 from minid.store.records import PublicationRow
 

@@ -14,8 +14,8 @@ from minid.errors import StoreError
 from minid.formats.digest import Digest
 from minid.host.files import exclusive_folder
 from minid.line.workshop import Workshop
-from minid.steps.publish import write_layout
 from minid.store.collect import drop_results
+from minid.store.layout import write_layout
 from minid.store.lease import clear_leases
 from minid.workbench.leftovers import clear_dead
 from minid.workbench.proof import Finding

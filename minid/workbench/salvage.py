@@ -15,7 +15,7 @@ from minid.formats.tar_reader import TarLimits, TarReader
 from minid.line.workshop import Workshop
 from minid.model import Image, Layer
 from minid.steps.layers import compress_layer
-from minid.steps.publish import export_name
+from minid.steps.publish_targets import export_name
 from minid.store.blobs import Blobs
 from minid.store.reach import blobs_of
 from minid.workbench.verifying import readable_images

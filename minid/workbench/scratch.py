@@ -22,8 +22,8 @@ from minid.formats.tree import dump_tree, sort_entries
 from minid.line.workshop import Workshop
 from minid.model import Content, Entry, Image, Layer, Sizes
 from minid.steps.layers import write_layer
-from minid.steps.publish import write_layout
 from minid.store.contents import read_content, store_tree
+from minid.store.layout import write_layout
 from minid.store.records import StageRow
 
 EPOCH = 1700000000

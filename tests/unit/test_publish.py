@@ -19,19 +19,11 @@ from minid.model import Image, Published
 from minid.recipe import Build, ImageTable, Recipe, Source
 from minid.steps.image import build_image
 from minid.steps.layers import write_layer
-from minid.steps.publish import (
-    DOCKER,
-    EXPORT,
-    Publication,
-    TagMovedError,
-    archive_chunks,
-    export_name,
-    pending_targets,
-    publish_image,
-    write_layout,
-)
+from minid.steps.publish import Publication, TagMovedError, archive_chunks, publish_image
+from minid.steps.publish_targets import DOCKER, EXPORT, export_name, pending_targets
 from minid.store.blobs import Blobs
 from minid.store.contents import read_content
+from minid.store.layout import write_layout
 from minid.store.records import Records
 from tests.support.tiny_image import file
 
