@@ -36,6 +36,8 @@ def _check_fits_kind(table: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]
         yield "contains", f"no such key beside {kind}", "one"
     elif "contains" in table and isinstance(inner, dict) and "contains" in inner:
         yield "contains", f"either contains or {kind}.contains", "both"
+    elif kind == "log" and not (table.get("contains") or table["log"].get("contains")):
+        yield "log", "a text to look for as contains", "none"  # it would be found in any log
 
 
 def _kinds_of(table: Mapping[str, Any]) -> list[str]:
@@ -136,7 +138,12 @@ PROCESS = Table(
 LOG = Table(
     (
         Key("stream", choice("stdout", "stderr"), "Which output.", "both"),
-        Key("contains", STRING, "A text that it must contain; placeholders work.", '""'),
+        Key(
+            "contains",
+            STRING,
+            "The text that it must contain; placeholders work.",
+            "the one beside it",
+        ),
     )
 )
 FASTCGI = Table(

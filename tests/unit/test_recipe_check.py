@@ -86,6 +86,11 @@ def test_line_is_read_as_a_check(line: str, check: Check) -> None:
             "log = { contains = 'a' }\ncontains = 'b'",
             "check[0].contains: expected either contains or log.contains, got both",
         ),
+        ("log = {}", "check[0].log: expected a text to look for as contains, got none"),
+        (
+            "log = { stream = 'stdout' }\ncontains = ''",
+            "check[0].log: expected a text to look for as contains, got none",
+        ),
         ("log = { stream = 'out' }", 'check[0].log.stream: expected "stdout" or "stderr"'),
         ("process = { user = 'a' }", "check[0].process.name: expected the name of a program"),
         ("process = { name = '/bin/a' }", "check[0].process.name: expected the name of a program"),
