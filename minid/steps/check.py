@@ -239,7 +239,7 @@ class _Session:
 
     def _settings(self, start: Start) -> StartSettings:
         files = [
-            PlacedFile(file.path, self._text(file.content).encode(), file.mode, file.owner)
+            PlacedFile(file.path, self._text(file.content).encode(), file.mode, _owner(file.owner))
             for file in start.files
         ]
         if start.certificate is not None:
@@ -263,9 +263,14 @@ class _Session:
 def _certificate_files(wanted: Certificate) -> list[PlacedFile]:
     cert, key = make_certificate(wanted.names)
     return [
-        PlacedFile(wanted.cert, cert, 0o644, wanted.owner),
-        PlacedFile(wanted.key, key, 0o600, wanted.owner),
+        PlacedFile(wanted.cert, cert, 0o644, _owner(wanted.owner)),
+        PlacedFile(wanted.key, key, 0o600, _owner(wanted.owner)),
     ]
+
+
+def _owner(name: str) -> str:
+    """Whose a file is to be: an image without accounts has a root, too."""
+    return "0" if name == "root" else name
 
 
 def check_name(check: Check) -> str:

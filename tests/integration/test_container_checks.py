@@ -13,7 +13,7 @@ import pytest
 from minid.errors import CheckError
 from minid.host import container
 from minid.host.cgroup import make_memory_group
-from minid.recipe import Check
+from minid.recipe import Check, Start, StartFile
 from minid.steps.check import SandboxRunner, check_image
 from tests.support.container_case import (
     HTTP,
@@ -28,9 +28,7 @@ from tests.support.container_case import (
     run_checks,
     tool,
 )
-from tests.support.tiny_image import (
-    image_to_check,
-)
+from tests.support.tiny_image import base_entries, image_to_check, write_layer
 
 pytestmark = pytest.mark.integration
 __all__ = ["base", "cache", "machine_is_able", "nothing_left", "place", "tool"]  # fixtures
@@ -136,6 +134,17 @@ def test_service_that_changes_user(base: Layers, cache: Path) -> None:
     image = image_to_check(base, "as", "100", *SERVE)
     who = Check("exec", argv=("/bin/tool", "cat", "/proc/1/status"), contains="Uid:\t100\t100")
     report = run_checks(image, cache, HTTP, who)
+    assert report.passed, report
+
+
+def test_files_are_laid_into_an_image_without_accounts(
+    place: Path, tool: bytes, cache: Path
+) -> None:
+    image = image_to_check((write_layer(place, base_entries(tool)[:3]),))
+    start = Start(cmd=("sleep", "60"), files=(StartFile("/srv/a", "laid", mode=0o600),))
+    cat = Check("exec", argv=("/bin/tool", "cat", "/srv/a"), contains="laid")
+    image = replace(image, config={**image.config, "Entrypoint": ["/bin/tool"]})
+    report = run_checks(image, cache, Check("start", start=start), cat)
     assert report.passed, report
 
 
