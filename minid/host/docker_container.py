@@ -18,7 +18,7 @@ from typing import Any
 from minid.errors import CheckError, HostError
 from minid.formats.runtime_spec import user_names
 from minid.host import docker_engine, netprobe
-from minid.host.container import ExecResult, ProgramState
+from minid.host.container import LIMITS, MEMORY_BYTES, ExecResult, ProgramState
 from minid.host.container_process import LINE_CHARS, TAIL_LINES, Capture
 from minid.host.container_settings import (
     LogView,
@@ -188,9 +188,14 @@ class DockerContainer:
             options["entrypoint"] = list(argv)
         elif self._settings.cmd is not None:
             options["command"] = list(self._settings.cmd)
-        labels = {OWNER_LABEL: owner_of(os.getpid())}
         return self._client.containers.create(
-            self._image, labels=labels, log_config=_LOGS, hostname="minid", **options
+            self._image,
+            labels={OWNER_LABEL: owner_of(os.getpid())},
+            log_config=_LOGS,
+            hostname="minid",
+            mem_limit=MEMORY_BYTES,
+            pids_limit=LIMITS["RLIMIT_NPROC"],
+            **options,
         )
 
     def _execute_inside(

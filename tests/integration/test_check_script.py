@@ -15,7 +15,7 @@ from minid.errors import ImageError
 from minid.formats.digest import Digest
 from minid.formats.image_record import RECIPE_LABEL
 from minid.host import docker_engine
-from minid.host.container import prune_layers
+from minid.host.container import LIMITS, MEMORY_BYTES, prune_layers
 from minid.host.docker_container import OWNER_LABEL
 from minid.model import CheckReport
 from minid.recipe import Certificate, Check, Start, StartFile
@@ -223,6 +223,18 @@ def test_a_log_of_bytes_that_are_no_text_is_looked_into(place: Place) -> None:
     never = Check("log", contains="never", deadline_s=0.4)
     detail = place.detail(starts(cmd=("cat", "/srv/loud"), files=(loud,)), never)
     assert detail.startswith("expected 'never' on stdout or stderr, got '\\x01\\x01")
+
+
+def test_a_container_of_the_engine_has_the_bounds_of_the_sandbox(place: Place) -> None:
+    if not isinstance(place.runner, DockerRunner):
+        pytest.skip("about the engine")
+    with place.runner.open(place.image, None) as subject:
+        subject.start()
+        own = docker("ps", "--quiet", "--filter", f"ancestor={place.runner.load(place.image)}")
+        bounds = docker(
+            "inspect", "--format", "{{.HostConfig.PidsLimit}} {{.HostConfig.Memory}}", own
+        )
+    assert bounds == f"{LIMITS['RLIMIT_NPROC']} {MEMORY_BYTES}"
 
 
 def nothing_left() -> bool:
