@@ -65,6 +65,7 @@ class Child:
             line=self._line,
             fetched=self._fetched,
             expected_end=self.expected_end(),
+            reason=self.row.reason,
         )
 
     def expected_end(self) -> float | None:

@@ -17,7 +17,8 @@ _END = "ended"
 @dataclass(frozen=True, slots=True)
 class Progress:
     """What a running build does now. Times in seconds since the epoch; `expected_end` is None where
-    no earlier run tells; `fetched` is a file's name, the bytes that came and their number if known.
+    no earlier run tells; `fetched` is a file's name, the bytes that came and their number if known;
+    `reason` is why it runs.
     """
 
     run: int
@@ -28,6 +29,7 @@ class Progress:
     line: str = ""
     fetched: tuple[str, int, int | None] | None = None
     expected_end: float | None = None
+    reason: str = ""
 
 
 class Feed:

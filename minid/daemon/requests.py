@@ -27,7 +27,7 @@ class Ping:
 @dataclass(frozen=True, slots=True)
 class Status:
     """One answer: `{"pid", "version", "since", "ready", "paused", "watch": {"mode", "reason"},
-    "running": [{run, recipe, version, stage, line, started, expected_end, fetched}],
+    "running": [{run, recipe, version, stage, line, started, expected_end, fetched, reason}],
     "queued": [{run, recipe, version, reason, waits, priority, queued}], "problems": {recipe: text},
     "recipes": {recipe: {version, current}},
     "upstreams": {"followed", "attention": {recipe: note}, "hosts": [{host, until, reason}]}}`.

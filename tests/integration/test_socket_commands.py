@@ -63,6 +63,7 @@ STATUS: dict[str, Any] = {
             "started": 1_764_000_000.0,
             "expected_end": None,
             "fetched": None,
+            "reason": "first build",
         }
     ],
     "queued": [
@@ -176,7 +177,7 @@ def test_reload_tells_what_is_wrong(service: tuple[Line, Service, Pretender]) ->
 def test_queue_shows_why_they_wait(service: tuple[Line, Service, Pretender]) -> None:
     line, _, _ = service
     text = line.run("queue").out
-    assert re.search(r"12 +ground .*running +compile", text)
+    assert re.search(r"12 +ground +first build +running +compile", text)
     assert re.search(r"13 +hello +first build +queued +waits for ground \(run 12\)", text)
     facts = line.query("queue")
     assert facts["daemon"] is True

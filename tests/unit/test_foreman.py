@@ -295,6 +295,7 @@ def test_progress_and_the_expected_end(tmp_path: Path):
         bench.submit("web", "2")
         await bench.until(lambda: any(p.line for p in bench.foreman.progress()))
         (progress,) = bench.foreman.progress()
+        assert progress.reason == "first build"
         assert (progress.stage, progress.line) == ("compile", "gcc -c a.c")
         assert progress.fetched == ("a.tar", 5, 9)
         assert progress.expected_end == bench.now + 110
