@@ -42,7 +42,10 @@ install_minid() {
   say "making a virtual environment in .venv"
   python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     die "expected Python 3.11 or newer, got $(python3 -V 2>&1)"
-  python3 -m venv --clear .venv
+  # One that works here is added to, since a service may be running from it.
+  if ! .venv/bin/python -c '' 2>/dev/null || ! grep -qF "$PWD" "$stamp" 2>/dev/null; then
+    python3 -m venv --clear .venv
+  fi
   .venv/bin/pip install --quiet --disable-pip-version-check --editable ".$1" >&2 || die "pip failed"
   # Compiled once, whatever PYTHONDONTWRITEBYTECODE says: a command takes twice as long without.
   .venv/bin/python -m compileall -q minid
