@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import posixpath
 import tarfile
 from contextlib import suppress
 from typing import Any
@@ -41,8 +42,8 @@ def find_ids(container: Any, user: str) -> tuple[int | None, int]:  # noqa: ANN4
     return found["uid"], found["gid"]
 
 
-def read_text(container: Any, image_path: str) -> str:  # noqa: ANN401
-    """A small text file of a container; empty where there is none."""
+def read_text(container: Any, image_path: str, links: int = 8) -> str:  # noqa: ANN401
+    """A small text file of a container, behind as many links; empty where there is none."""
     from docker.errors import NotFound
 
     try:
@@ -56,6 +57,9 @@ def read_text(container: Any, image_path: str) -> str:  # noqa: ANN401
             break
     with suppress(tarfile.TarError), tarfile.open(fileobj=io.BytesIO(data)) as tar:
         for member in tar:
+            if member.issym() and links:
+                target = posixpath.join(posixpath.dirname(image_path), member.linkname)
+                return read_text(container, posixpath.normpath(target), links - 1)
             stream = tar.extractfile(member) if member.isreg() else None
             return stream.read(_MAX_TEXT).decode("utf-8", "replace") if stream else ""
     return ""

@@ -117,8 +117,8 @@ class _Session:
         self, checks: tuple[Check, ...], note: Callable[[str], None]
     ) -> tuple[CheckResult, ...]:
         results = []
-        for check in checks:
-            result = self._run(check)
+        for number, check in enumerate(checks, 1):
+            result = self._run(check, last=number == len(checks))
             results.append(result)
             word = "passed" if result.passed else "failed"
             note(f"{result.name}: {word} after {result.seconds * 1000:.0f} ms")
@@ -150,12 +150,14 @@ class _Session:
         with suppress(MinidError):
             self.libraries |= set(self.subject.libraries())
 
-    def _run(self, check: Check) -> CheckResult:
+    def _run(self, check: Check, *, last: bool) -> CheckResult:
         acts = {"start": self._start, "restart": self._restart, "stop": self._stop}
         began = time.monotonic()
         deadline = began + check.deadline_s
         if check.kind in acts:
             answer = acts[check.kind](check, deadline)
+            if last and answer.passed and not self.was_stopped:
+                answer = self._goes_on()
         else:
             answer = self._retry(check, deadline)
         return CheckResult(
@@ -195,6 +197,13 @@ class _Session:
         if state.started:
             return Answer(True, "")
         return Answer(False, f"expected the program to start, got {how_it_ended(state)}")
+
+    def _goes_on(self) -> Answer:
+        """Nothing asks what the last check has started: at least it must not fail at once."""
+        state = self._wait(lambda state: state.exit_code is not None, time.monotonic() + START_S)
+        if not state.exit_code:
+            return Answer(True, "")
+        return Answer(False, f"expected a program that goes on, got {how_it_ended(state)}")
 
     def _restart(self, _check: Check, deadline: float) -> Answer:
         if not self.was_stopped:

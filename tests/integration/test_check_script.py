@@ -21,7 +21,16 @@ from minid.model import CheckReport
 from minid.recipe import Certificate, Check, Start, StartFile
 from minid.steps.check import DockerRunner, ImageToCheck, Runner, SandboxRunner, check_image
 from tests.support.require import require
-from tests.support.tiny_image import TinyArchive, base_entries, compile_tool, folder, layer_bytes
+from tests.support.tiny_image import (
+    PASSWD,
+    TinyArchive,
+    base_entries,
+    compile_tool,
+    file,
+    folder,
+    layer_bytes,
+    link,
+)
 
 pytestmark = pytest.mark.integration
 SETTINGS: dict[str, Any] = {
@@ -56,7 +65,10 @@ class Place:
 def layer(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     require("gcc", "openssl")
     tool = compile_tool(tmp_path_factory.mktemp("tool"))
-    return layer_bytes([*base_entries(tool)[:3], folder("data", uid=100), *base_entries(tool)[3:]])
+    root, accounts = base_entries(tool)[:3], base_entries(tool)[3:-1]
+    # As some distributions have it: the accounts behind a link.
+    accounts += [link("etc/passwd", "../etc/users"), file("etc/users", PASSWD)]
+    return layer_bytes([*root, folder("data", uid=100), *accounts])
 
 
 @pytest.fixture(scope="module", params=["sandbox", "docker"])
@@ -198,6 +210,13 @@ def test_what_does_not_start_is_said(place: Place) -> None:
     if isinstance(place.runner, SandboxRunner):
         with pytest.raises(ImageError, match="start: '/bin/tool/a': expected room for a file, got"):
             place.run(starts(files=(StartFile("/bin/tool/a", ""),)))
+
+
+def test_what_is_started_last_must_not_fail_at_once(place: Place) -> None:
+    dies = starts(cmd=("exit", "3", "bad option"))
+    assert place.detail(dies) == "expected a program that goes on, got exit code 3: bad option"
+    assert place.run(dies, Check("log", contains="bad option")).passed
+    assert place.run(starts(cmd=("exit", "0"))).passed
 
 
 def test_process_of_another_user_or_name_is_said(place: Place) -> None:
