@@ -13,6 +13,7 @@ user and network namespace. See `container_init` for what came before.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -120,11 +121,8 @@ class Server:
     def _answer(self, request: dict[str, Any]) -> None:
         try:
             reply = self._handlers()[request["do"]](request)
-        except MinidError as error:
-            reply = {"error": error.message, "kind": type(error).__name__, "hint": error.hint}
-        except OSError as error:
-            where = error.filename or ""
-            reply = {"error": f"container: {error.strerror}: {where}", "kind": "HostError"}
+        except (MinidError, OSError) as error:
+            reply = _tell(error)
         if reply is not None:
             self._reply(reply)
 
@@ -231,8 +229,7 @@ class Server:
             reply = self._step(task)
         except (MinidError, OSError) as error:
             self._exec = None
-            message = error.message if isinstance(error, MinidError) else f"container: {error}"
-            self._reply({"error": message, "kind": type(error).__name__})
+            self._reply(_tell(error))
             return
         if reply is not None:
             self._exec = None
@@ -380,3 +377,13 @@ class Server:
             audit.watch(process, deadline)
             process.kill()
         return {"missed": audit.missed()[:MAX_LISTED]}
+
+
+def _tell(error: MinidError | OSError) -> dict[str, Any]:
+    """An error as a reply."""
+    if isinstance(error, MinidError):
+        return {"error": error.message, "kind": type(error).__name__, "hint": error.hint}
+    if error.errno == errno.ENOSPC:  # the scratch space is the image's and ours
+        full = "container: expected room for a command, got a full file system"
+        return {"error": full, "kind": "ImageError", "hint": "the image's programs filled it"}
+    return {"error": f"container: {error.strerror}: {error.filename or ''}", "kind": "HostError"}

@@ -142,6 +142,20 @@ static int flood(long bytes) {
     return 0;
 }
 
+/* fill FOLDER: write a file until there is no room, say so, and go on */
+static int fill(const char *folder) {
+    char block[4096] = {1};
+    mkdir(folder, 0755);
+    if (chdir(folder))
+        return 1;
+    int file = open("fill", O_CREAT | O_WRONLY, 0644);
+    while (write(file, block, sizeof block) > 0)
+        ;
+    puts(strerror(errno));
+    fflush(stdout);
+    return sleep(1000), 0;
+}
+
 /* Start processes until the kernel refuses. */
 static int forks(void) {
     int count = 0;
@@ -194,6 +208,8 @@ int main(int argc, char **argv) {
         return cat(argv[2]);
     if (!strcmp(what, "flood"))
         return flood(atol(argv[2]));
+    if (!strcmp(what, "fill"))
+        return fill(argv[2]);
     if (!strcmp(what, "forks"))
         return forks();
     if (!strcmp(what, "eat"))

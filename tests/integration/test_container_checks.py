@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from minid.errors import CheckError
+from minid.errors import CheckError, ImageError
 from minid.host import container
 from minid.host.cgroup import make_memory_group
 from minid.recipe import Check, Start, StartFile
@@ -157,6 +157,18 @@ def test_flood_is_bounded_and_its_end_is_kept(base: Layers, cache: Path) -> None
     assert len(report.output_tail) == 40
     assert report.output_tail[-1].endswith("the last line")
     assert sum(map(len, report.output_tail)) < 20000
+
+
+def test_full_file_system_is_the_images_fault(
+    base: Layers, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container, "SCRATCH_BYTES", 1 << 20)
+    fill = Start(cmd=("fill", "/srv"))
+    full = Check("log", contains="No space left")
+    cat = Check("exec", argv=("/bin/tool", "cat", "/etc/passwd"))
+    image = image_to_check(base, "sleep", "9")
+    with pytest.raises(ImageError, match="expected room for a command, got a full file system"):
+        run_checks(image, cache, Check("start", start=fill), full, cat)
 
 
 def test_fork_bomb_is_bounded(base: Layers, cache: Path) -> None:
