@@ -201,7 +201,7 @@ if [ "$(id -u)" = 0 ]; then
 	# Everything below runs as the server will; files with secrets are read by now.
 	mkdir -p "$data" /run/mysqld
 	chown mysql:mysql /run/mysqld
-	find "$data" ! -user mysql -exec chown mysql:mysql {} +
+	find "$data" ! -user mysql -exec chown -h mysql:mysql {} +
 	exec setuidgid mysql "$0" "$@"
 fi
 
