@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from minid import __version__
-from minid.errors import HostError, MinidError
+from minid.errors import HostError, MinidError, UsageError
 
 # Name → what it does. The module of the same name (`_` for `-`) has `configure_parser` and
 # `execute`; only the one that is asked for is imported, so that the command line starts fast.
@@ -86,16 +86,27 @@ def make_parser(command: str | None) -> argparse.ArgumentParser:
 
 def find_command(words: Sequence[str]) -> str | None:
     """The command among the words: the first that is neither an option nor the value of one. None
-    where it is none, or help is asked for before it."""
+    where there is none, or where help or the version is asked for before it; UsageError where it is
+    no command."""
     rest = iter(words)
     for word in rest:
         if not word.startswith("-"):
-            return word if word in COMMANDS else None
-        if word in ("-h", "--help"):
+            if word not in COMMANDS:
+                raise _unknown_command(word)
+            return word
+        if word in ("-h", "--help", "--version"):
             return None
         if word == "-C" or (word.startswith("--c") and "=" not in word):
             next(rest, None)
     return None
+
+
+def _unknown_command(word: str) -> UsageError:
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, COMMANDS, n=1)
+    hint = f"did you mean `minid {near[0]}`?" if near else "`minid --help` lists them"
+    return UsageError(f"expected a command, got {word!r}", hint=hint)
 
 
 def _module(command: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 (a module with a protocol)
@@ -105,7 +116,12 @@ def _module(command: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 (a mo
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; see docs/reference/errors.md."""
     words = list(sys.argv[1:] if argv is None else argv)
-    arguments = make_parser(find_command(words)).parse_args(words)
+    try:
+        command = find_command(words)
+    except UsageError as error:
+        report_error(error, as_json="--json" in words)
+        return error.exit_code
+    arguments = make_parser(command).parse_args(words)
     if arguments.command is None:
         make_parser(None).print_help()
         return 2

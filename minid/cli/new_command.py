@@ -11,14 +11,14 @@ from tempfile import TemporaryDirectory
 
 from minid.cli.daemon_client import find_daemon
 from minid.cli.folder import load_folder_config
-from minid.config import Config
-from minid.errors import UsageError
+from minid.config import Config, Fetching
+from minid.errors import FetchError, UsageError
 from minid.formats.digest import Digest
 from minid.host.draft import draft_name, draft_recipe
 from minid.host.files import write_file
 from minid.host.http import download
 from minid.line.workshop import open_workshop
-from minid.store.blobs import Blobs
+from minid.store.blobs import Blobs, Sink
 
 
 def configure_parser(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def execute(arguments: argparse.Namespace) -> int:
                     while chunk := file.read(1 << 20):
                         sink.write(chunk)
             else:
-                download(arguments.url, sink.write, config.fetch, progress=None)
+                _download(arguments.url, sink, config.fetch)
             digest = sink.commit(expected)
         text = draft_recipe(blobs.path(digest), arguments.url, digest)
     if arguments.output == "-":
@@ -61,6 +61,14 @@ def execute(arguments: argparse.Namespace) -> int:
     shown = target.relative_to(here) if target.is_relative_to(here) else target
     print(f"wrote {shown}: look it over, then: minid build {target.stem}")
     return 0
+
+
+def _download(url: str, sink: Sink, limits: Fetching) -> None:
+    try:
+        download(url, sink.write, limits, progress=None)
+    except FetchError as error:
+        error.hint = error.hint or "an archive that is here: --archive FILE, or a mirror folder"
+        raise
 
 
 @contextmanager

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 def configure_parser(parser: argparse.ArgumentParser) -> None:
     """Options of `minid rebuild`."""
+    parser.usage = "minid rebuild --check [-q|-v] [--json] NAME"
     parser.add_argument("name", metavar="NAME", help="the recipe")
     parser.add_argument(
         "--check", action="store_true", help="compare with the image that is there, change nothing"

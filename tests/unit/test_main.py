@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from minid.cli.main import find_command
-from minid.errors import HostError
+from minid.cli.main import find_command, main
+from minid.errors import HostError, UsageError
 
 PROGRAM = [sys.executable, "-c", "import sys; from minid.cli.main import main; sys.exit(main())"]
 
@@ -38,10 +39,21 @@ def test_a_full_disk_below_standard_output_is_told(tmp_path: Path) -> None:
         ("--conf build set nginx", "set"),
         ("--version", None),
         ("-h set", None),
-        ("nginx set", None),
+        ("--version nginx", None),
         ("-C", None),
         ("", None),
     ],
 )
 def test_the_command_is_no_option_and_no_value_of_one(words: str, command: str | None) -> None:
     assert find_command(words.split()) == command
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("buidl", "did you mean `minid build`?"), ("nginx", "`minid --help` lists them")],
+)
+def test_what_is_no_command_is_told_with_the_nearest(word: str, hint: str, capsys) -> None:
+    assert main([word, "set"]) == UsageError.exit_code
+    assert capsys.readouterr().err == f"minid: expected a command, got '{word}'\n  hint: {hint}\n"
+    assert main([word, "--json"]) == UsageError.exit_code
+    assert hint in json.loads(capsys.readouterr().out)["error"]["hint"]

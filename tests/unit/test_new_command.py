@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from minid.cli.main import main
+from minid.errors import FetchError
 from tests.support.line import source_archive
 
 URL = "https://example.org/tool-1.2.tar.gz"
@@ -61,3 +62,8 @@ def test_wrong_options_are_told_and_write_nothing(archive, capsys, option, value
     assert main(["new", option, value, URL]) != 0
     assert expected in capsys.readouterr().err
     assert not Path("recipes/tool.toml").exists()
+
+
+def test_what_is_not_reached_may_be_here(archive: Path, capsys):
+    assert main(["new", "https://[::1]:9/other-1.2.tar.gz"]) == FetchError.exit_code
+    assert "hint: an archive that is here: --archive FILE" in capsys.readouterr().err
