@@ -242,13 +242,15 @@ def shorten(check: str) -> str:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument("--docker", action="store_true")
-    parser.add_argument("--twice", action="store_true")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--write", type=Path, metavar="PAGE")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="made where it is not there")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="recipes (default: all)")
+    parser.add_argument("--docker", action="store_true", help="smoke tests in Docker Engine, too")
+    parser.add_argument("--twice", action="store_true", help="build again, compare the digests")
+    parser.add_argument("--json", action="store_true", help="print facts as JSON")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="make docs' page anew")
     options = parser.parse_args()
+    if not options.folder.exists() and (REPOSITORY / f"recipes/{options.folder}.toml").is_file():
+        parser.error(f"expected FOLDER first, got the recipe {str(options.folder)!r}")
     machine = describe_machine()
     catalogue, names = build_all(options.folder.resolve(), options.names)
     rows = [measure(catalogue, each, docker=options.docker, twice=options.twice) for each in names]
