@@ -19,7 +19,7 @@ take() {
 	if [ -n "$file" ]; then
 		[ -z "$value" ] || fail "both $1 and $1_FILE are set; they exclude each other"
 		[ -r "$file" ] || fail "$1_FILE: cannot read $file"
-		value=$(cat "$file")
+		value=$(cat "$file") || fail "$1_FILE: cannot read $file"
 		unset "$1_FILE"
 	fi
 	[ -z "$value" ] || export "$1=$value"
@@ -137,6 +137,11 @@ first_start() {
 		fail "MYSQL_USER needs MYSQL_PASSWORD or MYSQL_PASSWORD_FILE"
 	fi
 	[ "${MYSQL_USER-}" != root ] || fail "MYSQL_USER cannot be root, who has MYSQL_ROOT_PASSWORD"
+	# What is moved up at the end would take their place.
+	for file in ibdata1 mysql.ibd performance_schema sys; do
+		[ ! -e "$data/$file" ] || fail "the data folder $data has $file but no folder mysql: it is not" \
+			"whole, and nothing was changed; restore that folder, or begin with an empty one"
+	done
 	if [ -e "$stage" ]; then
 		warn "a first start was interrupted; it begins again"
 		rm -rf "$stage"
