@@ -46,7 +46,7 @@ def parse_answer(data: bytes) -> FastCgiAnswer:
     while len(data) - at >= _HEADER.size and not ended:
         version, kind, _, length, padding = _HEADER.unpack_from(data, at)
         if version != _VERSION:
-            raise ValueError(f"expected a FastCGI record, got {data[at : at + 80]!r}")
+            raise ValueError(f"{data[at : at + 80]!r} where a FastCGI record belongs")
         at += _HEADER.size
         content = data[at : at + length]
         if len(content) < length:
@@ -56,7 +56,7 @@ def parse_answer(data: bytes) -> FastCgiAnswer:
             (out if kind == _STDOUT else errors).extend(content)
         ended = kind == _END
     if len(data) > at and not ended and data[at] != _VERSION and at == 0:
-        raise ValueError(f"expected a FastCGI record, got {data[:80]!r}")
+        raise ValueError(f"{data[:80]!r} where a FastCGI record belongs")
     status, body = _split(bytes(out))
     return FastCgiAnswer(status, body, bytes(errors), ended)
 

@@ -204,7 +204,7 @@ class _Reader:
         """Exactly `size` bytes."""
         while len(self.pending) < size:
             if not self.more():
-                raise ValueError(f"expected {size} bytes of body, got {len(self.pending)}")
+                raise ValueError(f"{len(self.pending)} bytes of a body that is to have {size}")
         data = bytes(self.pending[:size])
         del self.pending[:size]
         return data
@@ -232,7 +232,7 @@ def _parse_status(line: bytes) -> int:
     version, _, rest = line.partition(b" ")
     code = rest[:3]
     if not version.startswith(b"HTTP/1.") or not code.isdigit() or len(code) != 3:
-        raise ValueError(f"expected an HTTP/1 status line, got {line[:80]!r}")
+        raise ValueError(f"{line[:80]!r} where an HTTP/1 status line belongs")
     return int(code)
 
 
@@ -255,15 +255,19 @@ def _read_body(reader: _Reader, answer: HttpAnswer) -> bytes:
     if length is None:
         return reader.rest(MAX_BODY)
     if not length.isdigit():
-        raise ValueError(f"expected a number as content-length, got {length!r}")
+        raise ValueError(f"the content-length {length!r}")
     return reader.take(min(int(length), MAX_BODY))
 
 
 def _read_chunks(reader: _Reader) -> bytes:
     body = bytearray()
     while len(body) < MAX_BODY:
-        size = int(reader.line().partition(b";")[0], 16)
-        if size <= 0:
+        line = reader.line()
+        digits = line.partition(b";")[0].strip()
+        if not digits or digits.strip(b"0123456789abcdefABCDEF"):
+            raise ValueError(f"{line[:80]!r} where the size of a chunk belongs")
+        size = int(digits, 16)
+        if size == 0:
             break
         body += reader.take(min(size, MAX_BODY))
         if size <= MAX_BODY:

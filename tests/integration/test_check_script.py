@@ -182,7 +182,8 @@ def test_fastcgi(place: Place) -> None:
     wrong = place.detail(starts(cmd=("fastcgi", "9000", "404", "body")), ask)
     assert wrong == "expected status 200 containing 'body asked', got 404 'body asked'"
     page = place.detail(starts(), replace(ask, port=80))
-    assert "got expected a FastCGI record, got b'HTTP/1.1 200" in page
+    assert "expected status 200 containing 'body asked', got b'HTTP/1.1 200" in page
+    assert "where a FastCGI record belongs" in page
 
 
 def test_what_does_not_stop_is_said(place: Place) -> None:

@@ -74,7 +74,7 @@ def test_answer_without_an_end_is_not_ended() -> None:
 
 @pytest.mark.parametrize("data", [b"HTTP/1.1 200 OK\r\n\r\n", b"+OK\r\n", b"\2\6\0\1\0\0\0\0"])
 def test_other_bytes_are_refused(data: bytes) -> None:
-    with pytest.raises(ValueError, match="expected a FastCGI record"):
+    with pytest.raises(ValueError, match="where a FastCGI record belongs"):
         parse_answer(data)
 
 
