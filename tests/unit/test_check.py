@@ -285,7 +285,7 @@ def test_start_gives_its_settings_with_the_version_and_nothing_starts_before() -
     start = Start((("A", "{version}"),), ("web", "{major}"), (StartFile("/a", "of {version}"),))
     report = check_image(image(), (Check("start", start=start),), here, audit=False)
     assert report.passed
-    wanted = (("A", "1.2.3"),), ("web", "1"), (PlacedFile("/a", b"of 1.2.3"),)
+    wanted = (("A", "1.2.3"),), ("web", "1"), (PlacedFile("/a", b"of 1.2.3", owner="0"),)
     assert here.settings == [StartSettings(*wanted)]
 
 
