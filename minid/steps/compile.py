@@ -241,6 +241,7 @@ def _step_error(recipe: Recipe, result: SandboxResult, step: str, log: LogFile) 
         )
     return BuildError(
         f"{recipe.file}: {step}: expected status 0, got {result.status}",
-        hint=f"the whole log: {log.path}",
+        hint="name the package of a header or program that is not found in build.packages; "
+        f"`minid logs {recipe.name}` has all lines",
         log_tail=log.tail(),
     )
