@@ -176,7 +176,7 @@ def test_a_step_that_fails_is_named_with_the_end_of_the_log(shop: Shop) -> None:
     assert str(caught.value) == "web.toml: build.steps[1]: expected status 0, got 7"
     assert len(caught.value.log_tail) == 40
     assert caught.value.log_tail[-1] == "broken"
-        assert "`minid logs web` has all lines" in caught.value.hint
+    assert "`minid logs web` has all lines" in caught.value.hint
 
 
 def test_a_long_step_is_named_too(shop: Shop) -> None:
