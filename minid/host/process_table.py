@@ -47,6 +47,15 @@ def parse_stat(pid: int, text: bytes) -> ProcessRow:
     return ProcessRow(pid, int(words[1]), state, ticks / _TICKS, int(words[21]) * _PAGE)
 
 
+def is_gone(pid: int) -> bool:
+    """Whether there is no such process, or one that has ended and is yet to be waited for."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stream:
+            return parse_stat(pid, stream.read()).state in ("Z", "X")
+    except OSError:
+        return True
+
+
 def descendants(rows: Sequence[ProcessRow], root: int) -> list[ProcessRow]:
     """The row of `root` and all below it: orphans of a namespace are children of its first."""
     children: dict[int, list[ProcessRow]] = {}

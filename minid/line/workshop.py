@@ -16,7 +16,7 @@ from minid.config import Config
 from minid.errors import HostError, StoreError
 from minid.report import Reporter, Silence
 from minid.store.blobs import Blobs
-from minid.store.lease import clear_leases, dead_leases, living_leases, open_lease
+from minid.store.lease import await_heirs, clear_leases, dead_leases, living_leases, open_lease
 from minid.store.lock import writer_lock
 from minid.store.records import Records
 
@@ -252,6 +252,7 @@ def clear_killed(config: Config, part: str, records: Records) -> None:
     from minid.host.files import exclusive_folder
     from minid.store.layout import write_layout
 
+    await_heirs(config.paths.leases, part)
     clear_part(config, part)
     blobs = Blobs(config.paths.store)
     with exclusive_folder(blobs.root):
@@ -265,6 +266,7 @@ def recover(config: Config, blobs: Blobs, records: Records, clock: Callable[[], 
 
     Only the holder of the lock may call this: nobody else can own what is found.
     """
+    await_heirs(config.paths.leases)
     if records.has_running() or dead_leases(config.paths.leases):
         from minid.host.files import exclusive_folder
         from minid.store.layout import write_layout

@@ -9,13 +9,19 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from minid.formats.digest import Digest
 from minid.host.files import exclusive_folder
+from minid.host.process_table import is_gone
+from minid.store import lock
+
+_HOLDER = re.compile(r"[a-z]+-([0-9]{1,10})-[0-9a-f]+")
 
 
 class Lease:
@@ -47,7 +53,10 @@ class Lease:
 
 @contextmanager
 def open_lease(folder: Path, name: str) -> Iterator[Lease]:
-    """Hold a new lease of that name below `folder`, which is made if it is not there."""
+    """Hold a new lease of that name below `folder`, which is made if it is not there.
+
+    `ROLE-PID-HEX` tells others who holds it, for `await_heirs`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
     gate = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -101,6 +110,24 @@ def dead_leases(folder: Path) -> list[str]:
             if not _is_held(path):
                 found.append(path.name)
     return found
+
+
+def await_heirs(folder: Path, ended: str = "") -> None:
+    """Return once no lease is held by a child alone whose parent was killed, or after HEIR_S, see
+    `store.lock`; the holder of the lease `ended` is known to be gone."""
+    until = time.monotonic() + lock.HEIR_S
+    while _has_heirs(folder, ended) and time.monotonic() < until:
+        time.sleep(lock.HEIR_LOOK_S)
+
+
+def _has_heirs(folder: Path, ended: str) -> bool:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        match = _HOLDER.fullmatch(path.name)
+        if path.name == ended or (match and is_gone(int(match[1]))):
+            with contextlib.suppress(FileNotFoundError):
+                if _is_held(path):
+                    return True
+    return False
 
 
 def clear_leases(folder: Path) -> None:

@@ -11,8 +11,13 @@ from itertools import count
 from pathlib import Path
 
 from minid.host.files import lock_if_free
+from minid.host.process_table import is_gone
 
 _LOOK_S = 0.05
+# A child has the descriptors of who forked it, locks with them, until it becomes its program. On a
+# busy machine that takes some tens of milliseconds, for which it outlives a parent that is killed.
+HEIR_S = 5.0
+HEIR_LOOK_S = 0.005
 
 
 @contextmanager
@@ -37,12 +42,30 @@ def writer_lock(path: Path, on_wait: Callable[[str], None], role: str = "") -> I
 
 @contextmanager
 def free_lock(path: Path) -> Iterator[bool]:
-    """Hold the lock if nobody does; whether that is so. Others wait meanwhile: keep it short."""
+    """Hold the lock if nobody does; whether that is so. Others wait meanwhile: keep it short.
+
+    Who is about to let go is waited for, at most HEIR_S: a holder that was killed, and one that
+    keeps it short.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with lock_if_free(path) as descriptor:
-        if descriptor is not None:
-            os.ftruncate(descriptor, 0)  # `_take` tells of no holder without a record
-        yield descriptor is not None
+    until = time.monotonic() + HEIR_S
+    while True:
+        with lock_if_free(path) as descriptor:
+            if descriptor is not None:
+                os.ftruncate(descriptor, 0)  # `_take` tells of no holder without a record
+                yield True
+                return
+        if time.monotonic() > until or not _is_ending(path):
+            break
+        time.sleep(HEIR_LOOK_S)
+    yield False
+
+
+def _is_ending(path: Path) -> bool:
+    """Whether the record is of a process that is gone, or there is none (`lock_holder` writes none,
+    nor does `free_lock`)."""
+    pid = path.read_text(errors="replace").partition(" ")[0].strip()
+    return not pid or (pid.isdecimal() and is_gone(int(pid)))
 
 
 def _take(descriptor: int, on_wait: Callable[[str], None]) -> None:

@@ -18,7 +18,7 @@ from minid.recipe import Recipe
 from minid.store.blobs import Blobs
 from minid.store.collect import held_blobs
 from minid.store.layout import write_layout
-from minid.store.lease import clear_leases, closed_gate, living_leases
+from minid.store.lease import await_heirs, clear_leases, closed_gate, living_leases
 from minid.store.lock import free_lock
 
 _LOG = re.compile(r"([0-9]{6,})-.*\.log")
@@ -37,6 +37,7 @@ def clear_dead(shop: Workshop) -> int:
             before = _count_places(config)
             recover(config, Blobs(config.paths.store), shop.records, shop.clock)
             return before - _count_places(config)
+    await_heirs(config.paths.leases)
     # Listed first: who has a place had its lease before.
     places = _own_places(config)
     dead = places - living_leases(config.paths.leases).keys()

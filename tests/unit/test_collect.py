@@ -229,6 +229,49 @@ def test_a_killed_holder_holds_nothing_and_its_places_go(free: Workshop, tmp_pat
     assert [path.name for path in free.config.paths.leases.iterdir()] == [free.guest]
 
 
+HEIR = """
+import os, sys
+from pathlib import Path
+from minid.config import Config, Paths
+from minid.line.workshop import open_guest, open_workshop
+folder = Path(sys.argv[1])
+config = Config(file=None, paths=Paths(recipes=folder / "recipes", state=folder / "var"))
+with (open_guest if sys.argv[2] == "guest" else open_workshop)(config, {}) as shop:
+    if sys.argv[2] == "build":
+        shop.records.set_log(shop.records.start_run("web", "1", "test", (), 1.0), "")
+    shop.blobs.add(b"of one that is killed")
+    with shop.blobs.receive() as sink:
+        if not os.fork():
+            # What a child is between fork and exec: it has every descriptor.
+            print("ready", flush=True)
+            sys.stdin.read()
+            os._exit(0)
+        os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("role", ["build", "guest"])
+def test_a_child_that_a_killed_one_had_just_forked_keeps_nothing(
+    free: Workshop, tmp_path: Path, role: str
+) -> None:
+    done: list[Collected] = []
+    argv = [sys.executable, "-c", HEIR, str(tmp_path), role]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        child.wait()
+        thread = threading.Thread(target=lambda: done.append(collected(free)))
+        thread.start()
+        thread.join(0.2)
+        child.stdin.close()
+        thread.join(30)
+    assert [(item.blobs, item.in_use, item.places) for item in done] == [(1, 0, 1)]
+    assert not free.records.has_running()
+    assert [path.name for path in (free.config.paths.store / "tmp").iterdir()] == [free.guest]
+    assert [path.name for path in free.config.paths.leases.iterdir()] == [free.guest]
+
+
 def test_beside_a_builder_the_layout_catches_up_too(free: Workshop, clock: Clock) -> None:
     made = make(free, clock, 1, "whole")
     index = free.blobs.root / "index.json"
