@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import PurePath
 from types import MappingProxyType
 
 from minid.config import Config
@@ -91,7 +92,7 @@ class Catalogue:
         return Change(told.changed, told.removed, told.broken, (*mended, *told.mended))
 
     def update(self, names: Iterable[str]) -> Change:
-        """Read the named recipes again, and those whose files are links to theirs."""
+        """Read the named recipes again, and those whose file or folder is a link to theirs."""
         if "" in self._problems:
             return self.scan()
         wanted = {name for name in names if _may_be_recipe(name)}
@@ -169,8 +170,8 @@ class Catalogue:
 
     def _keep(self, name: str, reading: Reading | None) -> None:
         old = self._readings.pop(name, None)
-        if old and old.link:
-            self._links.get(recipe_of(old.link), set()).discard(name)
+        for link in old.links if old else ():
+            self._links.get(_led_to(link), set()).discard(name)
         self._broken.discard(name)
         if reading is None:
             self._meant.pop(name, None)
@@ -178,8 +179,8 @@ class Catalogue:
         if reading.recipe is None:
             self._broken.add(name)
         self._readings[name] = reading
-        if reading.link:
-            self._links.setdefault(recipe_of(reading.link), set()).add(name)
+        for link in reading.links:
+            self._links.setdefault(_led_to(link), set()).add(name)
 
     def _meaning(self, name: str) -> tuple[Recipe | None, str]:
         """What the recipe means, or meant before its file was broken."""
@@ -233,6 +234,11 @@ class Catalogue:
                     done.add(name)
                     waiting.append((name, True))
                     waiting += [(other, False) for other in reversed(references(recipe))]
+
+
+def _led_to(link: str) -> str:
+    """The recipe whose file or folder a symbolic link in the recipes folder leads to."""
+    return recipe_of(PurePath(link).name)
 
 
 def _may_be_recipe(name: str) -> bool:

@@ -24,15 +24,15 @@ Stamp = tuple[int, int, int, int]
 class Reading:
     """A recipe's file and the files that it names. Exactly one of `recipe` and `error` is set.
 
-    `own` is the digest of the named files' bytes, empty where none is named. `link` names the file
-    that a symbolic link leads to. `stamps` tell whether all of it is as it was; they are empty
-    where it has to be read again anyway.
+    `own` is the digest of the named files' bytes, empty where none is named. `links` are the paths
+    that symbolic links in the places of the file and of the recipe's folder lead to. `stamps` tell
+    whether all of it is as it was; they are empty where it has to be read again anyway.
     """
 
     recipe: Recipe | None
     error: str
     own: str
-    link: str
+    links: tuple[str, ...]
     stamps: tuple[Stamp, ...]
 
 
@@ -40,11 +40,12 @@ def read_recipe(file: Path, now: float) -> Reading | None:
     """Read a recipe and what it names; None where there is no such file. `now` in seconds since
     the epoch."""
     try:
-        link = file.readlink().name
+        leads_to = os.readlink(file)  # noqa: PTH115 (ten thousand of them)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
             return None
-        link = ""  # the usual case: a file that is no link
+        leads_to = ""  # the usual case: a file that is no link
+    links = tuple(filter(None, (leads_to, _link_of(file.with_suffix("")))))
     before = _stamp(file)
     try:
         recipe = load_recipe(file)
@@ -52,8 +53,16 @@ def read_recipe(file: Path, now: float) -> Reading | None:
         stamps = [before, *(_stamp(path) for path in named)]
         own = _own_digest(recipe) if named else ""
     except MinidError as error:
-        return Reading(None, error.message, "", link, ())
-    return Reading(recipe, "", own, link, _trusted(stamps, now))
+        return Reading(None, error.message, "", links, ())
+    return Reading(recipe, "", own, links, _trusted(stamps, now))
+
+
+def _link_of(folder: Path) -> str:
+    """Where a symbolic link in the place of a recipe's folder leads to, if it is one."""
+    try:
+        return os.readlink(folder)  # noqa: PTH115
+    except OSError:
+        return ""
 
 
 def is_same(reading: Reading, file: Path) -> bool:

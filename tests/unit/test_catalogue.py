@@ -338,6 +338,24 @@ def test_a_link_follows_the_file_that_it_leads_to(shelf: Shelf) -> None:
     assert shelf.update("real") == Change(changed=("real",))
 
 
+def test_a_link_in_the_place_of_a_folder_follows_what_it_leads_to(shelf: Shelf) -> None:
+    shelf.patched("a", "one")
+    (shelf.folder / "b").symlink_to("a")
+    (shelf.folder / "b.toml").write_bytes((shelf.folder / "a.toml").read_bytes())
+    shelf.catalogue.scan()
+    patch = shelf.folder / "a" / "a.patch"
+    patch.write_text("another")
+    assert shelf.update("a") == Change(changed=("a", "b"))
+    patch.unlink()
+    assert shelf.update("a") == Change(broken=("a", "b"))
+    patch.write_text("another")
+    assert shelf.update("a") == Change(mended=("a", "b"))
+    (shelf.folder / "b").unlink()
+    assert shelf.update("b") == Change(broken=("b",))
+    patch.write_text("a third")
+    assert shelf.update("a") == Change(changed=("a",))
+
+
 def test_hostile_files_are_problems_and_nothing_else(shelf: Shelf) -> None:
     folder = shelf.folder
     (folder / "folder.toml").mkdir()
