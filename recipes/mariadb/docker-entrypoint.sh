@@ -18,7 +18,7 @@ take() {
 	if [ -n "$file" ]; then
 		[ -z "$value" ] || fail "both $1 and $1_FILE are set; they exclude each other"
 		[ -r "$file" ] || fail "$1_FILE: cannot read $file"
-		value=$(cat "$file")
+		value=$(cat "$file") || fail "$1_FILE: cannot read $file"
 		unset "$1_FILE"
 	fi
 	[ -z "$value" ] || export "$1=$value"
@@ -155,6 +155,11 @@ first_start() {
 		fail "MARIADB_USER needs MARIADB_PASSWORD or MARIADB_PASSWORD_FILE"
 	fi
 	[ "${MARIADB_USER-}" != root ] || fail "MARIADB_USER cannot be root, who has MARIADB_ROOT_PASSWORD"
+	# What is moved up at the end would take their place.
+	for file in ibdata1 aria_log_control performance_schema sys; do
+		[ ! -e "$data/$file" ] || fail "the data folder $data has $file but no folder mysql: it is not" \
+			"whole, and nothing was changed; restore that folder, or begin with an empty one"
+	done
 	if [ -e "$stage" ]; then
 		warn "a first start was interrupted; it begins again"
 		rm -rf "$stage"
@@ -226,7 +231,7 @@ if [ "$(id -u)" = 0 ]; then
 	# Everything below runs as the server will; files with secrets are read by now.
 	mkdir -p "$data" /run/mysqld
 	chown mysql:mysql /run/mysqld
-	find "$data" ! -user mysql -exec chown mysql:mysql {} +
+	find "$data" ! -user mysql -exec chown -h mysql:mysql {} +
 	exec setuidgid mysql "$0" "$@"
 fi
 
