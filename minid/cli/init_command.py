@@ -58,7 +58,7 @@ def execute(arguments: argparse.Namespace) -> int:
         base = folder / "recipes" / _BASE
         shipped = find_shipped(_BASE)
         if shipped is not None and not base.exists():
-            write_file(base, shipped.read_bytes())
+            _copy_recipe(shipped, base)
         write_file(config, _CONFIG.encode())
     except OSError as error:
         raise UsageError(f"{folder}: expected a writable folder, got {error.strerror}") from error
@@ -67,6 +67,17 @@ def execute(arguments: argparse.Namespace) -> int:
     go = "" if folder.resolve() == Path.cwd() else f"cd {folder}, "
     print(f"next: {go}minid new URL of a source archive, minid build NAME")
     return 0
+
+
+def _copy_recipe(shipped: Path, recipe: Path) -> None:
+    """The file, and before it what lies in its folder, such as keys; what is there stays."""
+    theirs = shipped.with_suffix("")
+    for source in sorted(theirs.rglob("*")) if theirs.is_dir() else []:
+        copy = recipe.with_suffix("") / source.relative_to(theirs)
+        if source.is_file() and not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            write_file(copy, source.read_bytes())
+    write_file(recipe, shipped.read_bytes())
 
 
 def find_shipped(name: str) -> Path | None:

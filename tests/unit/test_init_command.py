@@ -17,6 +17,11 @@ def test_a_new_folder_has_a_configuration_and_the_base_of_drafts(tmp_path: Path)
     assert config.paths.state == folder / "var"
     recipes, broken = load_recipes(config.paths.recipes)
     assert (list(recipes), broken) == (["busybox"], ())
+    shipped = find_shipped("busybox.toml")
+    assert shipped
+    keys = [key.name for key in shipped.with_suffix("").iterdir()]
+    assert keys
+    assert sorted(keys) == sorted(key.name for key in (folder / "recipes/busybox").iterdir())
 
 
 def test_an_existing_folder_is_left_alone(tmp_path: Path, capsys):
@@ -28,10 +33,13 @@ def test_an_existing_folder_is_left_alone(tmp_path: Path, capsys):
 
 
 def test_a_recipe_of_the_same_name_is_kept(tmp_path: Path):
-    (tmp_path / "recipes").mkdir()
+    key = tmp_path / "recipes" / "busybox" / "release-key.asc"
+    key.parent.mkdir(parents=True)
+    key.write_text("mine\n")
     (tmp_path / "recipes" / "busybox.toml").write_text("# mine\n")
     assert main(["init", str(tmp_path)]) == 0
     assert (tmp_path / "recipes" / "busybox.toml").read_text() == "# mine\n"
+    assert key.read_text() == "mine\n"
 
 
 def test_what_comes_next_names_the_folder_to_go_to(tmp_path: Path, monkeypatch, capsys):
