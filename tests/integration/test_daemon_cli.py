@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -167,6 +168,15 @@ def sleeping(line: Line) -> list[str]:
     return [text for text in done.stdout.splitlines() if str(line.state / "jobs") in text]
 
 
+def has_socket(pid: int) -> bool:
+    """Whether a process has come so far as to ask the service."""
+    found = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(str(path.readlink()))
+    return any(target.startswith("socket:") for target in found)
+
+
 def test_a_detached_build_outlives_its_asker_and_an_interrupt() -> None:
     with line_folder() as folder:
         line = Line(folder)
@@ -175,6 +185,7 @@ def test_a_detached_build_outlives_its_asker_and_an_interrupt() -> None:
         with daemon(line):
             wait_for(lambda: status(line)["running"])
             with line.start("build", "slow") as child:
+                wait_for(lambda: has_socket(child.pid))
                 time.sleep(1.0)
                 child.send_signal(signal.SIGINT)
                 _, err = child.communicate(timeout=30)

@@ -186,11 +186,12 @@ def test_a_killed_worker_is_lost_and_its_run_waits_for_another_try(line: Line) -
         assert "SIGKILL" in row.error
         wait_for(lambda: not traces(line), 5)
         assert left_over(line) == []
-        await asyncio.sleep(0.05)
-        ((waiting, why),) = yard.foreman.queued()
+        await yard.until(
+            lambda: [why for _, why in yard.foreman.queued() if why.startswith("back-off until ")]
+        )
+        ((waiting, _),) = yard.foreman.queued()
         assert (waiting.recipe, waiting.attempt, waiting.key) == ("sleeper", 2, row.key)
         assert waiting.not_before > time.time() + 30
-        assert why.startswith("back-off until ")
 
     in_yard(line, work)
 
@@ -340,9 +341,10 @@ def test_below_the_free_space_that_is_asked_for_nothing_starts(line: Line) -> No
     async def work() -> None:
         async with open_yard(line.folder, config=config) as yard:
             yard.plan()
-            await asyncio.sleep(0.05)
-            ((_, why),) = yard.foreman.queued()
-            assert why.startswith("free space: ")
+            await yard.until(
+                lambda: [why for _, why in yard.foreman.queued() if why.startswith("free space: ")]
+            )
+            assert yard.foreman.progress() == []
             yard.foreman.configure(config_of(line.folder))
             await yard.all_over()
             assert yard.statuses() == {"tool": "ok"}

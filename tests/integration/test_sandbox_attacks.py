@@ -25,6 +25,7 @@ from minid.host.sandbox import (
     run_sandbox,
 )
 from minid.model import Limits
+from tests.support.line import wait_for
 from tests.support.require import require
 
 pytestmark = pytest.mark.integration
@@ -321,15 +322,12 @@ def test_nothing_outlives_minid(prison: Prison):
         """
     child = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
     try:
-        deadline = time.monotonic() + 10
-        while not (prison.out / "alive").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_for((prison.out / "alive").exists)
     finally:
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
-    time.sleep(0.3)
+    wait_for(lambda: not grows(prison.out / "alive"), 10)
     assert (prison.out / "alive").stat().st_size > 0
-    assert not grows(prison.out / "alive")
 
 
 # Bombs

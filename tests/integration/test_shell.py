@@ -333,12 +333,15 @@ def say(text):
 size(33, 101)
 until(b"# ")
 say(b"stty size; tty\n"); until(b"33 101")
-size(40, 90); time.sleep(0.5)
-say(b"stty size\n"); until(b"40 90")
-say(b"sleep 1234\n"); time.sleep(0.5)
+size(40, 90)
+# The first may come before the size does.
+say(b"until stty size | grep '40 90'; do sleep 0.1; done\n"); until(b"40 90\r\n")
+# What is typed is not what is said: the shell has begun to run it.
+asleep = b"sh -c 'echo be''gun; exec sleep 1234'\n"
+say(asleep); until(b"begun")
 say(b"\x03"); until(b"# ")
 say(b"echo status $?\n"); until(b"status 130")
-say(b"sleep 1234\n"); time.sleep(0.5)
+say(asleep); until(b"begun")
 say(b"\x1a"); until(b"Stopped")
 say(b"kill %1; echo gone\n"); until(b"gone\r\n")
 say(b"rm /etc/motd; exit 9\n"); time.sleep(0.3)
