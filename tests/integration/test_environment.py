@@ -18,6 +18,7 @@ from minid.errors import HostError
 from minid.host.environment import find_environment, make_environment, request_key
 from minid.host.sandbox import SandboxSpec, build_identity, run_sandbox
 from minid.model import Environment, Limits
+from tests.support.line import wait_for
 from tests.support.require import require
 
 pytestmark = pytest.mark.integration
@@ -152,16 +153,22 @@ def test_a_killed_maker_leaves_no_half_environment(folder: Path):
         f"make(SMALL, ('libzstd1',), Path({str(folder)!r}), bytearray())\n"
     )
     repository = Path(__file__).parents[2]
+
+    def at_work() -> list[str]:
+        lines = command_lines()
+        return [line for line in lines if "mmdebstrap" in line and str(folder) in line]
+
     child = subprocess.Popen([sys.executable, "-c", script], cwd=repository)
-    time.sleep(4)
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
+    try:
+        wait_for(lambda: list(folder.glob(".new-*")) and at_work(), 60)
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
     assert find_environment(SMALL, ("libzstd1",), folder) is None
     assert not (folder / request_key(SMALL, ("libzstd1",))).exists()
     left_over = list(folder.glob(".new-*"))
     assert left_over
-    time.sleep(1)
-    assert not [line for line in command_lines() if "libzstd1" in line]
+    wait_for(lambda: not at_work(), 10)
     make(SMALL, ("libzstd1",), folder, bytearray())
     assert not any(path.exists() for path in left_over)
 
