@@ -9,6 +9,7 @@ from pathlib import Path
 from minid.cli.folder import add_json_option, load_folder_config, stem_of
 from minid.cli.words import print_json, printable
 from minid.errors import MinidError, RecipeError, UsageError
+from minid.recipe import Recipe
 from minid.recipe_reader import load_recipe, load_recipes
 
 
@@ -53,9 +54,11 @@ def _lint_files(arguments: argparse.Namespace) -> tuple[int, list[str]]:
     lines: list[str] = []
     for word in arguments.files:
         try:
-            load_recipe(_find_file(word, arguments))
+            made = load_recipe(_find_file(word, arguments))
         except MinidError as error:
             lines += error.message.splitlines()
+        else:
+            lines += _missing_keys(made)
     return len(arguments.files), lines
 
 
@@ -75,4 +78,22 @@ def _lint_folder(arguments: argparse.Namespace) -> tuple[int, list[str]]:
     lines = [line for error in errors for line in error.message.splitlines()]
     broken = [stem_of(error) for error in errors]
     lines += [str(problem) for problem in check_together(recipes, broken=broken)]
+    lines += [line for made in recipes.values() for line in _missing_keys(made)]
     return len(recipes) + len(errors), lines
+
+
+def _missing_keys(recipe: Recipe) -> list[str]:
+    """Keys of `track.verify` that are not in the recipe's folder: it builds, and no release of it
+    could be verified."""
+    from minid.upstream.verify_options import read_verify
+
+    openpgp = read_verify(recipe.track.options).openpgp
+    if openpgp is None:
+        return []
+    from minid.upstream.openpgp import load_pinned
+
+    try:
+        load_pinned(openpgp.keys, recipe.folder)
+    except RecipeError as error:
+        return [f"{recipe.file}: track.verify.openpgp.keys: {error.message}"]
+    return []

@@ -60,3 +60,16 @@ def test_all_of_the_folder(capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(capsys.readouterr().out)
     assert told["checked"] == 2
     assert all("bad.toml" in line for line in told["problems"])
+
+
+def test_keys_that_are_not_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = 'openpgp = { keys = ["release-key.asc"] }'
+    track = '[track]\nfrom = "index"\nurl = "https://example.org/"\nmatch = "x-(?P<version>.*)"\n'
+    (folder / "recipes/bad.toml").write_text(GOOD + track + "[track.verify]\n" + keys + "\n")
+    for words in ([], ["bad"]):
+        assert main(["lint", *words]) == 11
+        assert "bad.toml: track.verify.openpgp.keys: " in capsys.readouterr().err
+    (folder / "recipes/bad").mkdir()
+    shipped = Path(__file__).parents[2] / "recipes/busybox/release-key.asc"
+    (folder / "recipes/bad/release-key.asc").write_bytes(shipped.read_bytes())
+    assert main(["lint"]) == 0
