@@ -16,6 +16,7 @@ from minid.config_reader import load_config
 from minid.line.workshop import open_guest
 from minid.recipe_reader import load_recipes
 from minid.store.collect import find_dead
+from minid.store.lock import lock_holder
 from minid.store.reach import find_reached
 from minid.store.records import Records
 from minid.workbench.collecting import collect, retention_of
@@ -80,6 +81,7 @@ class Rounds:
     freed: int = 0
     lost: list[Finding] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    killed: list[str] = field(default_factory=list)
     longest_hold_s: float = 0.0
     span_s: float = 0.12
 
@@ -102,7 +104,12 @@ class Rounds:
         self.builds += 1
         self.collections += sum(word == "gc" for word in children.values())
         self._end(children)
+        found = len(self.left)
+        before = lock_holder(self.config.paths.state / "lock")
         self._judge()
+        # Timing decides: what was there is not seen a second time.
+        told = f"round {number}, killed {self.killed}, lock of {before or 'nobody'}"
+        self.left[found:] = [f"{told}: {text}" for text in self.left[found:]]
 
     def _start(self, *words: str) -> int:
         """A process of its own that runs `minid WORDS`; forked, as starting Python takes longer
@@ -120,6 +127,7 @@ class Rounds:
             os._exit(status)
 
     def _end(self, children: Mapping[int, str]) -> None:
+        self.killed = []
         doomed = [pid for pid in children if self.chance.random() < 0.5]
         self.chance.shuffle(doomed)
         for pid in doomed:
@@ -130,6 +138,7 @@ class Rounds:
             _, status = os.waitpid(pid, 0)
             if os.WIFSIGNALED(status):
                 self.kills += 1
+                self.killed.append(f"{word} {pid}")
             elif os.WEXITSTATUS(status) and (word != "set" or os.WEXITSTATUS(status) != _MOVED):
                 self.left.append(f"{word} ended with status {os.WEXITSTATUS(status)}")
 
