@@ -10,6 +10,7 @@ from minid.config import Config
 from minid.errors import UsageError
 from minid.formats.digest import Digest
 from minid.store.blobs import Blobs
+from minid.store.meaning import find_tag
 from minid.store.records import Records
 
 _SHOWN = 10  # tags, of thousands
@@ -31,8 +32,8 @@ def open_blobs(config: Config) -> Blobs:
 
 def find_image(records: Records, name: str) -> dict[str, object]:
     """The image that a person means: a tag, a recipe (its `latest` or newest), or a digest."""
-    tags = {row.name: row.manifest for row in records.tags()}
-    wanted = tags.get(name) or tags.get(f"{name}:latest")
+    tag = find_tag(records, name)
+    wanted = tag.manifest if tag else None
     bare = name.removeprefix("sha256:")
     if wanted is None:
         matches = [
@@ -43,7 +44,8 @@ def find_image(records: Records, name: str) -> dict[str, object]:
         ]
         wanted = matches[0] if matches else None
     if wanted is None:
-        shown = list(tags)[:_SHOWN] + ([f"{len(tags) - _SHOWN} more"] if len(tags) > _SHOWN else [])
+        tags = [row.name for row in records.tags()]
+        shown = tags[:_SHOWN] + ([f"{len(tags) - _SHOWN} more"] if len(tags) > _SHOWN else [])
         known = f"one of {', '.join(shown)}" if tags else "and there is none yet"
         raise UsageError(
             f"expected an image, {known}, got {name!r}", hint="`minid build` makes images"

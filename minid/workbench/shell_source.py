@@ -13,6 +13,7 @@ from minid.formats.digest import Digest
 from minid.formats.runtime_spec import Json
 from minid.recipe import Recipe
 from minid.store.blobs import Blobs
+from minid.store.meaning import find_tag
 from minid.store.records import Records
 
 # From the end of the line to its beginning: how far did a run come?
@@ -48,10 +49,9 @@ class Source:
 
 
 def bench_name(records: Records, name: str) -> str:
-    """The name of an image as workbenches have it: `web` is `web:latest` where there is such a
-    tag."""
-    tags = {row.name for row in records.tags()}
-    return f"{name}:latest" if name not in tags and f"{name}:latest" in tags else name
+    """The name of an image as workbenches have it: that of the tag that is meant, if one is."""
+    tag = find_tag(records, name)
+    return tag.name if tag else name
 
 
 def image_source(name: str, image: Mapping[str, object], blobs: Blobs) -> Source:
