@@ -91,9 +91,12 @@ stop_server() {
 make_tables() {
 	{
 		printf '%s;\n' 'CREATE DATABASE mysql' 'USE mysql' 'SET @auth_root_socket = NULL'
-		cd /usr/share/mysql
-		cat mysql_system_tables.sql mysql_performance_tables.sql mysql_system_tables_data.sql \
-			fill_help_tables.sql maria_add_gis_sp_bootstrap.sql mysql_sys_schema.sql
+		# As the series 11 calls them, and the one before.
+		for named in mariadb mysql; do [ ! -d "/usr/share/$named" ] || break; done
+		cd "/usr/share/$named"
+		cat "${named}_system_tables.sql" "${named}_performance_tables.sql" \
+			"${named}_system_tables_data.sql" fill_help_tables.sql maria_add_gis_sp_bootstrap.sql \
+			"${named}_sys_schema.sql"
 	} | "$@" --datadir="$stage" --bootstrap --silent-startup --skip-log-bin --log-warnings=0 \
 		--enforce-storage-engine= --max-allowed-packet=8M --net-buffer-length=16K \
 		|| fail "the system tables could not be made"

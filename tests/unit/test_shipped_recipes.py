@@ -64,6 +64,7 @@ def test_entry_scripts_are_shell(script: Path) -> None:
 # A recipe reads only files of its own folder: what several need lies in each of theirs.
 TWINS = {
     ("redis", "redis-7"): ("docker-entrypoint.sh",),
+    ("mariadb", "mariadb-11"): ("docker-entrypoint.sh", "my.cnf", "release-key.asc"),
     ("nginx", "nginx-static", "nginx-micro"): ("release-keys.asc",),
     ("openssl", "openssl-musl"): ("release-keys.asc",),
     ("busybox", "busybox-musl"): ("release-key.asc",),
