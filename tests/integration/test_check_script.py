@@ -227,7 +227,7 @@ def test_process_of_another_user_or_name_is_said(place: Place) -> None:
     assert other == "expected a process 'redis-server', got 'tool'"
     nobody = place.detail(PAGE, replace(soon, user="nobody"))
     assert nobody.endswith("of user 'nobody', got no such user in the image's passwd")
-    dead = place.detail(starts(cmd=("exit", "3", "why")), soon)
+    dead = place.detail(starts(cmd=("exit", "3", "why")), replace(soon, deadline_s=30.0))
     assert dead == "expected a process 'tool', got exit code 3: why"
 
 
@@ -245,9 +245,9 @@ def test_a_log_of_bytes_that_are_no_text_is_looked_into(place: Place) -> None:
     assert detail.startswith("expected 'never' on stdout or stderr, got '\\x01\\x01")
 
 
+@pytest.mark.parametrize("place", ["docker"], indirect=True)
 def test_a_container_of_the_engine_has_the_bounds_of_the_sandbox(place: Place) -> None:
-    if not isinstance(place.runner, DockerRunner):
-        pytest.skip("about the engine")
+    assert isinstance(place.runner, DockerRunner)
     with place.runner.open(place.image, None) as subject:
         subject.start()
         own = docker("ps", "--quiet", "--filter", f"ancestor={place.runner.load(place.image)}")
