@@ -110,8 +110,9 @@ class DockerContainer:
             return ()
         names, lines = [], []
         with _engine_errors(), _gone_meanwhile():
-            names = self._main.top(ps_args="-eo pid,ruid,comm")["Processes"]
-            lines = self._main.top(ps_args="-eo pid,args")["Processes"]
+            # Processes is null where the program has ended in this moment.
+            names = self._main.top(ps_args="-eo pid,ruid,comm")["Processes"] or []
+            lines = self._main.top(ps_args="-eo pid,args")["Processes"] or []
         with _engine_errors():
             users = user_names(read_text(self._main, "/etc/passwd"))
         first = {row[0]: row[1] for row in lines if len(row) == 2}
