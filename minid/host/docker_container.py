@@ -108,11 +108,7 @@ class DockerContainer:
         """What runs in the container; pids are the engine's."""
         if not self.state().alive:
             return ()
-        names, lines = [], []
-        with _engine_errors(), _gone_meanwhile():
-            # Processes is null where the program has ended in this moment.
-            names = self._main.top(ps_args="-eo pid,ruid,comm")["Processes"] or []
-            lines = self._main.top(ps_args="-eo pid,args")["Processes"] or []
+        names, lines = self._list("pid,ruid,comm"), self._list("pid,args")
         with _engine_errors():
             users = user_names(read_text(self._main, "/etc/passwd"))
         first = {row[0]: row[1] for row in lines if len(row) == 2}
@@ -121,6 +117,12 @@ class DockerContainer:
             SeenProcess(pid, process_names(comm, first.get(str(pid), "")), uid, users.get(uid, ""))
             for pid, uid, comm in rows
         )
+
+    def _list(self, columns: str) -> list[list[str]]:
+        """The columns of what runs in the container; none where it has ended in this moment."""
+        with _engine_errors(), _gone_meanwhile():
+            return self._main.top(ps_args=f"-eo {columns}")["Processes"] or []
+        return []
 
     def find_uid(self, user: str) -> int | None:
         """A user's number (a name, or a number itself) by the container's passwd."""
