@@ -16,7 +16,7 @@ from minid.formats.digest import Digest
 from minid.formats.image_record import RECIPE_LABEL
 from minid.host import docker_engine
 from minid.host.container import LIMITS, MEMORY_BYTES, prune_layers
-from minid.host.docker_container import OWNER_LABEL
+from minid.host.docker_container import OWNER_LABEL, owner_of
 from minid.model import CheckReport
 from minid.recipe import Certificate, Check, Start, StartFile
 from minid.steps.check import DockerRunner, ImageToCheck, Runner, SandboxRunner, check_image
@@ -260,4 +260,5 @@ def test_a_container_of_the_engine_has_the_bounds_of_the_sandbox(place: Place) -
 def nothing_left() -> bool:
     if not docker_engine.engine_answers():
         return True
-    return not docker("ps", "--all", "--quiet", "--filter", f"label={OWNER_LABEL}")
+    mine = f"label={OWNER_LABEL}={owner_of(os.getpid())}"
+    return not docker("ps", "--all", "--quiet", "--filter", mine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.integration
 
 REPOSITORY = Path(__file__).parents[2]
 RELEASES = REPOSITORY.parent / "shared" / "upstream"
+NGINX_SIGNATURE = REPOSITORY / "tests" / "data" / "nginx-1.26.3.tar.gz.asc"
 
 
 @pytest.fixture
@@ -73,6 +75,8 @@ def put_recipe(line: Line, site: UpstreamSite, name: str, version: str, archive:
         text = re.sub(rf'^{key} = ".*"$', f'{key} = "{value}"', text, count=1, flags=re.MULTILINE)
     text = re.sub(r"https?://[a-z.]+/downloads?/", site.url(PAGE), text)
     text = re.sub(r"^(series|distro) = .*\n", "", text, flags=re.MULTILINE)
+    keys = REPOSITORY / "recipes" / name
+    shutil.copytree(keys, line.recipe(name).with_suffix(""))
     line.recipe(name).write_text(text)
 
 
@@ -85,8 +89,10 @@ def test_new_releases_of_nginx_and_busybox(line: Line, site: UpstreamSite) -> No
             demand_or_skip("releases", f"no {name} in {RELEASES}")
         site.put(PAGE + name, Page((RELEASES / name).read_bytes(), "application/octet-stream"))
     site.put(PAGE, index_page(*old))
+    site.put(f"{PAGE}{NGINX_SIGNATURE.name}", Page(NGINX_SIGNATURE.read_bytes(), "text/plain"))
     put_recipe(line, site, "nginx", "1.22.1", old[0])
     put_recipe(line, site, "busybox", "1.35.0", old[1])
+    line.edit("busybox", "openpgp = ", "unsigned = true # ")  # no signature of it is here
     with daemon_of(line) as daemon:
         wait(lambda: "nginx:1.22.1" in tags(line) and daemon.over(), daemon, 600)
         first = tags(line)
