@@ -195,7 +195,8 @@ HEAD = """\
 
 Made by `benchmarks/catalogue.py FOLDER --write docs/reference/recipes.md`, from images that were
 built and checked. Sizes in MB (10⁶ bytes): unpacked, and of the archive that `docker load` takes;
-seconds to compile on 2 cores, in brackets with the libraries that a recipe needs.
+seconds to compile on 2 cores, in brackets with the libraries that a recipe needs. They are of the
+run that compiled it, and longer where others were compiled beside it.
 
 """
 
