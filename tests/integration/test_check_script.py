@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,10 +15,10 @@ from minid.formats.digest import Digest
 from minid.formats.image_record import RECIPE_LABEL
 from minid.host import docker_engine
 from minid.host.container import LIMITS, MEMORY_BYTES, prune_layers
-from minid.host.docker_container import OWNER_LABEL, owner_of
 from minid.model import CheckReport
 from minid.recipe import Certificate, Check, Start, StartFile
 from minid.steps.check import DockerRunner, ImageToCheck, Runner, SandboxRunner, check_image
+from tests.support.engine import check_containers, docker
 from tests.support.require import require
 from tests.support.tiny_image import (
     PASSWD,
@@ -94,11 +93,6 @@ def place(
     docker_engine.publish_archive(made, image_id=made.id, layers=made.pairs, names=(name,))
     yield Place(DockerRunner(lambda _: str(made.id)), image)
     docker("image", "rm", "--force", str(made.id))
-
-
-def docker(*arguments: str) -> str:
-    done = subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 def starts(**settings: Any) -> Check:
@@ -260,5 +254,4 @@ def test_a_container_of_the_engine_has_the_bounds_of_the_sandbox(place: Place) -
 def nothing_left() -> bool:
     if not docker_engine.engine_answers():
         return True
-    mine = f"label={OWNER_LABEL}={owner_of(os.getpid())}"
-    return not docker("ps", "--all", "--quiet", "--filter", mine)
+    return not check_containers()

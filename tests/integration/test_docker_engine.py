@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 import threading
 import time
 import uuid
@@ -18,9 +17,10 @@ from minid.errors import CheckError, PublishError
 from minid.formats.digest import Digest
 from minid.formats.image_record import RECIPE_LABEL
 from minid.host import docker_engine
-from minid.host.docker_container import OWNER_LABEL, DockerContainer, fetch_page, owner_of
+from minid.host.docker_container import OWNER_LABEL, DockerContainer, fetch_page
 from minid.recipe import Check
 from minid.steps.check import DockerRunner, check_image
+from tests.support.engine import check_containers, docker
 from tests.support.require import require
 from tests.support.tiny_image import (
     TinyArchive,
@@ -61,12 +61,6 @@ def repository() -> Iterator[str]:
     listed = docker("image", "ls", "--quiet", "--no-trunc", name).split()
     for engine_id in set(listed):
         docker("image", "rm", "--force", engine_id)
-
-
-def docker(*arguments: str) -> str:
-    return subprocess.run(
-        ["docker", *arguments], check=True, capture_output=True, text=True
-    ).stdout.strip()
 
 
 def archive(tars: Iterable[bytes], *cmd: str, label: bool = True) -> TinyArchive:
@@ -249,9 +243,3 @@ def test_fetch_page(loaded: str) -> None:
     with pytest.raises(CheckError, match="port 81: expected a page, got connection refused"):
         fetch_page(loaded, 81, timeout_s=0.3)
     assert check_containers() == []
-
-
-def check_containers() -> list[str]:
-    """Containers of checks of this process; others may have theirs."""
-    mine = f"label={OWNER_LABEL}={owner_of(os.getpid())}"
-    return docker("ps", "--all", "--quiet", "--no-trunc", "--filter", mine).split()
